@@ -1,0 +1,3 @@
+//! The least that a plugin can be: a static program that does nothing.
+
+fn main() {}

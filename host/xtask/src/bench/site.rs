@@ -1,0 +1,292 @@
+//! A lab, and the daemon on one of its nodes, brought up as a user would.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::plugin::Plugin;
+use crate::workspace::Workspace;
+
+/// The lab's name: not the one a user gets by default, so that both can be up.
+const LAB: &str = "enid-bench";
+/// Filling a large node attaches a dozen ENIs, seconds each.
+const FILL: Duration = Duration::from_secs(180);
+/// Starting or stopping a daemon.
+const TURN: Duration = Duration::from_secs(20);
+/// Between two looks at something that changes by itself.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A lab with a daemon.
+pub(super) struct Site {
+    program: PathBuf,
+    directory: PathBuf,
+    node: String,
+    /// The node's network namespace.
+    pub(super) namespace: String,
+    daemon: Child,
+}
+
+/// The daemon's own words about its pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pool {
+    pub(super) ready: bool,
+    pub(super) total: u64,
+    pub(super) free: u64,
+}
+
+impl Site {
+    /// Brings both up and fills the pool as far as the node allows.
+    pub(super) fn build(workspace: &Workspace) -> Result<Self> {
+        let program = workspace.daemon();
+        // What a run that was killed left under this name.
+        lab(&program, &["down"])?;
+        lab(&program, &["up"])?;
+        let built = Self::in_lab(workspace, &program);
+        if built.is_err() {
+            lab(&program, &["down"])?;
+        }
+        built
+    }
+
+    fn in_lab(workspace: &Workspace, program: &Path) -> Result<Self> {
+        let status: Value = serde_json::from_str(&lab(program, &["status", "--output", "json"])?)?;
+        let nodes = status["nodes"].as_array().context("the lab has no nodes")?;
+        let mut best: Option<(u64, &Value)> = None;
+        for node in nodes {
+            let instance_type = node["instance_type"].as_str().context("a node without an instance type")?;
+            let pods =
+                said(program, &["max-pods", "--no-cap", "--instance-type", instance_type])?.trim().parse()?;
+            if best.is_none_or(|(most, _)| pods > most) {
+                best = Some((pods, node));
+            }
+        }
+        let (_, node) = best.context("the lab has no nodes")?;
+        let text = |value: &Value| value.as_str().map(str::to_owned).context("the lab's status lacks a text");
+        let directory = workspace.target.join("bench/site");
+        fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
+        // The runtime directory holds a socket, whose path must be short.
+        let runtime = PathBuf::from(format!("/run/{LAB}"));
+        let settings = format!(
+            "[node]\nruntime_dir = {runtime:?}\n[cloud]\nregion = {}\nec2_endpoint = {}\nimds_endpoint = {}\n\
+             [pool]\ncooldown_secs = 0\n[strategy.warm-pool]\nsettings = {{ minimum_ip_target = 720, warm_ip_target = 1 }}\n",
+            status["region"], status["ec2_endpoint"], status["imds_endpoint"]
+        );
+        fs::write(directory.join("enid.toml"), settings)?;
+        let name = text(&node["name"])?;
+        let mut site = Self {
+            program: program.to_owned(),
+            node: name.clone(),
+            namespace: text(&node["namespace"])?,
+            daemon: start(program, &directory, &name)?,
+            directory,
+        };
+        site.fill().inspect_err(|_| {
+            let _already_failing = site.stop();
+        })?;
+        Ok(site)
+    }
+
+    /// The plugin, configured for this daemon.
+    pub(super) fn configuration(&self) -> String {
+        format!(
+            r#"{{"cniVersion":"1.0.0","name":"bench","type":"enid-cni","socket":"/run/{LAB}/enid.sock"}}"#
+        )
+    }
+
+    /// What the daemon says about its pool.
+    pub(super) fn pool(&self) -> Result<Pool> {
+        let socket = format!("/run/{LAB}/enid.sock");
+        let status: Value = serde_json::from_str(&said(
+            &self.program,
+            &["status", "--output", "json", "--socket", &socket],
+        )?)?;
+        let number = |what: &str| {
+            status["pool"][what].as_u64().with_context(|| format!("no pool.{what} in the status"))
+        };
+        Ok(Pool { ready: status["ready"] == true, total: number("total")?, free: number("free")? })
+    }
+
+    /// Waits until every address that the node can have is there and free.
+    fn fill(&mut self) -> Result<()> {
+        let steady = Duration::from_secs(4);
+        let mut last = (Instant::now(), 0);
+        let begun = Instant::now();
+        while begun.elapsed() < FILL {
+            if let Some(status) = self.daemon.try_wait()? {
+                bail!("enid run ended with {status}: see {}", self.log().display());
+            }
+            if let Ok(pool) = self.pool() {
+                if pool.total != last.1 {
+                    last = (Instant::now(), pool.total);
+                }
+                if pool.ready && pool.total > 0 && last.0.elapsed() > steady {
+                    return Ok(());
+                }
+            }
+            thread::park_timeout(LOOK);
+        }
+        bail!("the pool did not fill within {} s: see {}", FILL.as_secs(), self.log().display());
+    }
+
+    /// Waits until `count` addresses are free.
+    pub(super) fn wait_for_free(&self, count: u64) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < TURN {
+            if self.pool().is_ok_and(|pool| pool.free >= count) {
+                return Ok(());
+            }
+            thread::park_timeout(LOOK);
+        }
+        bail!("fewer than {count} free addresses after {} s", TURN.as_secs());
+    }
+
+    /// Stops the daemon, starts it, and calls `attempt` until it succeeds: the time from the start.
+    pub(super) fn restart(&mut self, mut attempt: impl FnMut() -> Result<Duration>) -> Result<Duration> {
+        self.stop()?;
+        let begun = Instant::now();
+        self.daemon = start(&self.program, &self.directory, &self.node)?;
+        loop {
+            match attempt() {
+                Ok(_) => return Ok(begun.elapsed()),
+                Err(why) if begun.elapsed() > TURN => {
+                    return Err(why.context("no ADD was served after the restart"));
+                }
+                Err(_) => thread::park_timeout(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    /// The daemon's resident memory in MiB.
+    pub(super) fn resident_mib(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.daemon.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    /// How long until no pod's link is left on the node.
+    pub(super) fn time_until_links_are_gone(&self, deadline: Duration) -> Result<Option<Duration>> {
+        let begun = Instant::now();
+        while begun.elapsed() < deadline {
+            let links =
+                said(Path::new("ip"), &["-n", &self.namespace, "-br", "link", "show", "type", "veth"])?;
+            if !links.lines().any(is_pod_link) {
+                return Ok(Some(begun.elapsed()));
+            }
+            thread::park_timeout(LOOK);
+        }
+        Ok(None)
+    }
+
+    fn stop(&mut self) -> Result<()> {
+        let pid = self.daemon.id().to_string();
+        said(Path::new("kill"), &["-TERM", &pid])?;
+        let begun = Instant::now();
+        while begun.elapsed() < TURN {
+            if self.daemon.try_wait()?.is_some() {
+                return Ok(());
+            }
+            thread::park_timeout(Duration::from_millis(1));
+        }
+        self.daemon.kill()?;
+        self.daemon.wait()?;
+        bail!("enid run did not end within {} s of SIGTERM", TURN.as_secs());
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.join("enid.log")
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if matches!(self.daemon.try_wait(), Ok(None)) {
+            report(self.stop());
+        }
+        report(lab(&self.program, &["down"]).map(drop));
+        report(fs::remove_dir_all(format!("/run/{LAB}")).context("remove the runtime directory"));
+    }
+}
+
+fn report(outcome: Result<()>) {
+    if let Err(why) = outcome {
+        eprintln!("error: take the lab away: {why:#}");
+    }
+}
+
+fn start(program: &Path, directory: &Path, node: &str) -> Result<Child> {
+    let log = fs::File::create(directory.join("enid.log"))?;
+    Command::new(program)
+        .args(["lab", "exec", "--name", LAB, node, "--"])
+        .arg(program)
+        .arg("run")
+        .arg("--config")
+        .arg(directory.join("enid.toml"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("start enid run")
+}
+
+fn lab(program: &Path, arguments: &[&str]) -> Result<String> {
+    let [verb, rest @ ..] = arguments else { bail!("no lab command") };
+    let mut words = vec!["lab", *verb, "--name", LAB];
+    words.extend(rest);
+    said(program, &words)
+}
+
+/// What a program prints; an error with its last words when it fails.
+fn said(program: &Path, arguments: &[&str]) -> Result<String> {
+    let out = Command::new(program).args(arguments).stdin(Stdio::null()).output()?;
+    let shown = format!("{} {}", program.file_name().unwrap_or_default().display(), arguments.join(" "));
+    ensure!(out.status.success(), "{shown}: {}", String::from_utf8_lossy(&out.stderr).trim());
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// Whether a line of `ip -br link` is a pod's host veth: `eni` and 11 hexadecimal digits.
+fn is_pod_link(line: &str) -> bool {
+    let name = line.split(['@', ' ']).next().unwrap_or_default();
+    name.strip_prefix("eni")
+        .is_some_and(|rest| rest.len() == 11 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Adds `sandboxes` to the network, `at_once` at a time: each one's duration, and that of all.
+pub(super) fn add_many(
+    plugin: &Plugin<'_>,
+    sandboxes: &[super::pods::Sandbox],
+    at_once: usize,
+) -> Result<(Vec<Duration>, Duration)> {
+    let begun = Instant::now();
+    let share = sandboxes.len().div_ceil(at_once);
+    let taken: Vec<Result<Vec<Duration>>> = thread::scope(|scope| {
+        let workers: Vec<_> = sandboxes
+            .chunks(share.max(1))
+            .map(|mine| scope.spawn(move || mine.iter().map(|sandbox| plugin.add(sandbox)).collect()))
+            .collect();
+        let ended = |worker: thread::ScopedJoinHandle<'_, _>| {
+            worker.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a worker panicked")))
+        };
+        workers.into_iter().map(ended).collect()
+    });
+    let all = begun.elapsed();
+    let durations: Vec<Vec<Duration>> = taken.into_iter().collect::<Result<_>>()?;
+    Ok((durations.concat(), all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_links_are_told_from_others() {
+        assert!(is_pod_link("enib5faff8a083@if2 UP 02:00:00:00:00:01"));
+        assert!(!is_pod_link("eni1@if7 UP"));
+        assert!(!is_pod_link("lo UNKNOWN"));
+    }
+}

@@ -1,0 +1,27 @@
+//! Tells whether the tree keeps its own rules: who may depend on whom, what may lie where, what things may be
+//! called.
+//!
+//! It reads manifests, `Cargo.lock` and sources, and answers with every violation. It compiles nothing, asks
+//! no network, and mends nothing.
+//!
+//! - [`edges`]: dependencies point inward
+//! - [`manifests`]: shared dependencies are declared once
+//! - [`tree`]: names, places, sizes and openings of files
+
+pub mod edges;
+pub mod manifests;
+pub mod tree;
+
+use std::path::{Path, PathBuf};
+
+/// The workspace that this crate belongs to.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").components().fold(PathBuf::new(), |mut path, part| {
+        if part == std::path::Component::ParentDir {
+            path.pop();
+        } else {
+            path.push(part);
+        }
+        path
+    })
+}
