@@ -1,0 +1,58 @@
+//! The one table of error codes: CNI's own (spec 1.1.0, "Error") and enid's from 100 on.
+
+/// Why a CNI call failed, as a number that runtimes and operators see. One code per cause.
+///
+/// Code 3 (unknown container) is never sent: it tells a runtime that no DEL is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Code {
+    /// The configuration's `cniVersion` is not spoken here, or does not know the verb.
+    IncompatibleVersion = 1,
+    /// The configuration has a key that enid does not know.
+    UnsupportedField = 2,
+    /// A variable of the CNI environment is missing or malformed.
+    InvalidEnvironment = 4,
+    /// The configuration could not be read from stdin, or the spool not written.
+    Io = 5,
+    /// Stdin is not a JSON object.
+    Undecodable = 6,
+    /// The configuration is JSON but cannot be meant.
+    InvalidConfig = 7,
+    /// `CNI_NETNS` is not a network namespace, or it is the host's own.
+    InvalidNetns = 8,
+    /// The same call may succeed later: the daemon is away, or no address is free yet.
+    TryAgainLater = 11,
+    /// STATUS: no ADD can be served now.
+    Unavailable = 50,
+    /// STATUS: no ADD can be served now, and pods may have lost connectivity.
+    LimitedConnectivity = 51,
+    /// The verb is known to CNI and will be to enid; this version does not serve it.
+    NotImplemented = 100,
+    /// CHECK: the pod's network is not as ADD left it.
+    Drifted = 101,
+    /// The daemon is older than the plugin and does not know the request.
+    DaemonOutdated = 102,
+    /// The daemon or the plugin said something that is not the protocol.
+    Protocol = 103,
+    /// The pod already has an interface of that name, or the attachment has another address.
+    AlreadyAttached = 104,
+    /// The kernel refused a change; all of the attachment's were undone.
+    Kernel = 105,
+    /// EC2 or the instance's limits refuse for good: no retry helps before someone acts.
+    Refused = 106,
+    /// The daemon has a fault of its own.
+    Internal = 107,
+    /// CHECK: the daemon holds no such attachment.
+    NotAttached = 108,
+    /// The peer's user may not use this socket.
+    Forbidden = 109,
+    /// Too many DELs wait in the spool for a daemon to come back.
+    SpoolFull = 110,
+}
+
+impl Code {
+    /// The number on the wire.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+}

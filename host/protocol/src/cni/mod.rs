@@ -1,0 +1,14 @@
+//! The CNI specification as data: what a runtime sends and what it gets back.
+//!
+//! * [`call`]: verb and environment, read through one table; [`args`]: `CNI_ARGS`.
+//! * [`config`]: the network configuration on stdin.
+//! * [`version`]: the spec versions spoken.
+//! * [`result`]: what ADD prints, per version; [`error`]: what a failure prints; [`code`]: its number.
+
+pub mod args;
+pub mod call;
+pub mod code;
+pub mod config;
+pub mod error;
+pub mod result;
+pub mod version;

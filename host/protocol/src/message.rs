@@ -1,0 +1,504 @@
+//! What a frame says: one request from the plugin or the command line, one reply from the daemon.
+//!
+//! A body is `{"v":1,"request":{"add":{…}}}` or `{"v":1,"reply":{"added":{…}}}`.
+//!
+//! Old with new, in both directions:
+//! * A field that the reader does not know is ignored; a field that the writer did not know reads as its
+//!   default. So a new field is always optional, and its absence means what it meant before.
+//! * A new verb is a new variant. A daemon that lacks it answers [`Reply::Failed`] with
+//!   [`Code::DaemonOutdated`] and the verb's name; a reader that lacks a reply says so by name.
+//! * A field never changes its meaning or type, and neither fields nor verbs are removed; what needs that
+//!   needs a higher [`PROTOCOL`], and a reader refuses what is higher than its own.
+//! * [`Request::Hello`] is answered the same way by every version: a client may ask before it relies on more.
+//! * Codes are plain numbers in a reply, so a plugin passes on a code that is newer than itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use crate::cni::code::Code;
+use crate::frame::{self, FrameError};
+
+/// The protocol's version: higher only when an older reader would misunderstand.
+pub const PROTOCOL: u32 = 1;
+
+/// The Kubernetes pod behind a call, as the runtime names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pod {
+    /// `K8S_POD_NAMESPACE`.
+    pub namespace: String,
+    /// `K8S_POD_NAME`.
+    pub name: String,
+    /// `K8S_POD_UID`; older runtimes do not send it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+}
+
+/// CNI ADD. The pod's namespace descriptor travels with the frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Add {
+    /// `CNI_CONTAINERID`.
+    pub container: String,
+    /// The network's name.
+    pub network: String,
+    /// `CNI_IFNAME`.
+    pub ifname: String,
+    /// `CNI_NETNS`, for logs: the descriptor is what counts.
+    #[serde(default)]
+    pub netns: String,
+    /// The pod, when the runtime is Kubernetes'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
+    /// How long the plugin waits from now.
+    pub timeout_ms: u64,
+    /// `TRACEPARENT`, passed on for the logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// CNI DEL. Carries no descriptor: the namespace may be gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Del {
+    /// `CNI_CONTAINERID`.
+    pub container: String,
+    /// The network's name.
+    pub network: String,
+    /// `CNI_IFNAME`.
+    pub ifname: String,
+    /// `CNI_NETNS`, for logs; often empty.
+    #[serde(default)]
+    pub netns: String,
+    /// The pod, for logs: DEL is keyed by the attachment alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
+    /// How long the plugin waits from now.
+    pub timeout_ms: u64,
+    /// `TRACEPARENT`, passed on for the logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// CNI CHECK. The pod's namespace descriptor travels with the frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// `CNI_CONTAINERID`.
+    pub container: String,
+    /// The network's name.
+    pub network: String,
+    /// `CNI_IFNAME`.
+    pub ifname: String,
+    /// `CNI_NETNS`, for logs: the descriptor is what counts.
+    #[serde(default)]
+    pub netns: String,
+    /// The pod, when the runtime is Kubernetes'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
+    /// The addresses that `prevResult` puts on this interface. The lease's must be among them.
+    pub addresses: Vec<Ipv4Addr>,
+    /// How long the plugin waits from now.
+    pub timeout_ms: u64,
+    /// `TRACEPARENT`, passed on for the logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+}
+
+/// What an operator wants explained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// One pod address.
+    Address(Ipv4Addr),
+    /// One ENI, by its id.
+    Eni(String),
+    /// One pod.
+    Pod {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What a client asks of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// CNI ADD.
+    Add(Add),
+    /// CNI CHECK.
+    Check(Check),
+    /// CNI DEL.
+    Del(Del),
+    /// Why something is as it is.
+    Explain {
+        /// What to explain.
+        subject: Subject,
+    },
+    /// Who is there?
+    Hello {
+        /// The asking program and its version, for logs: `enid-cni 0.1.0`.
+        program: String,
+    },
+    /// What the node has and does.
+    Status,
+}
+
+impl Request {
+    /// Every verb of this version, as spelled on the wire.
+    pub const VERBS: [&str; 6] = ["add", "check", "del", "explain", "hello", "status"];
+
+    /// The verb as spelled on the wire.
+    pub fn verb(&self) -> &'static str {
+        match self {
+            Request::Add(_) => "add",
+            Request::Check(_) => "check",
+            Request::Del(_) => "del",
+            Request::Explain { .. } => "explain",
+            Request::Hello { .. } => "hello",
+            Request::Status => "status",
+        }
+    }
+
+    /// The whole frame, length included.
+    pub fn to_frame(&self) -> Result<Vec<u8>, FrameError> {
+        to_frame(&RequestBody { v: PROTOCOL, request: self })
+    }
+
+    /// Reads a frame's body. The daemon answers an error with [`MessageError::to_reply`].
+    pub fn from_body(body: &[u8]) -> Result<Request, MessageError> {
+        match serde_json::from_slice::<RequestBody<Request>>(body) {
+            Ok(RequestBody { v: PROTOCOL, request }) => Ok(request),
+            Ok(RequestBody { v, .. }) => Err(MessageError::Newer { version: v }),
+            Err(error) => Err(diagnose(body, "request", &Request::VERBS, &error)),
+        }
+    }
+}
+
+/// A pod that has its address. The plugin renders the CNI result from this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Added {
+    /// The pod's address; always a /32.
+    pub address: Ipv4Addr,
+    /// The pod's default gateway.
+    pub gateway: Ipv4Addr,
+    /// Name of the host end of the pair.
+    pub host_veth: String,
+    /// MAC of the host end.
+    pub host_mac: String,
+    /// MAC of the pod end.
+    pub pod_mac: String,
+    /// MTU of both ends.
+    pub mtu: u32,
+}
+
+/// A request that was not fulfilled. Becomes the CNI error as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// One of [`Code`]'s numbers, or one that is newer than this program.
+    pub code: u32,
+    /// One line for people: what failed, on what.
+    pub message: String,
+    /// The reason in full, and what to do.
+    #[serde(default)]
+    pub details: String,
+}
+
+impl Failed {
+    /// A failure with a code of this version.
+    pub fn new(code: Code, message: impl Into<String>, details: impl Into<String>) -> Failed {
+        Failed { code: code.number(), message: message.into(), details: details.into() }
+    }
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To ADD.
+    Added(Added),
+    /// To CHECK: all is as it should be.
+    Checked,
+    /// To DEL: nothing of the attachment is left, or will be soon without further calls.
+    Done,
+    /// To any request.
+    Failed(Failed),
+    /// To Hello.
+    Hello {
+        /// The daemon's version.
+        version: String,
+        /// The highest protocol version it reads.
+        protocol: u32,
+        /// The verbs it knows.
+        verbs: Vec<String>,
+    },
+    /// To Status and Explain: a document whose shape belongs to the daemon.
+    Report(serde_json::Value),
+}
+
+impl Reply {
+    const KINDS: [&str; 6] = ["added", "checked", "done", "failed", "hello", "report"];
+
+    /// The answer of this version to [`Request::Hello`].
+    pub fn hello() -> Reply {
+        Reply::Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL,
+            verbs: Request::VERBS.map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// The whole frame, length included. Only a report can be too large.
+    pub fn to_frame(&self) -> Result<Vec<u8>, FrameError> {
+        to_frame(&ReplyBody { v: PROTOCOL, reply: self })
+    }
+
+    /// Reads a frame's body.
+    pub fn from_body(body: &[u8]) -> Result<Reply, MessageError> {
+        match serde_json::from_slice::<ReplyBody<Reply>>(body) {
+            Ok(ReplyBody { v: PROTOCOL, reply }) => Ok(reply),
+            Ok(ReplyBody { v, .. }) => Err(MessageError::Newer { version: v }),
+            Err(error) => Err(diagnose(body, "reply", &Reply::KINDS, &error)),
+        }
+    }
+}
+
+/// A body that this version cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessageError {
+    /// The peer speaks a protocol that this version does not.
+    Newer {
+        /// The peer's.
+        version: u32,
+    },
+    /// The verb (or kind of reply) is not one of this version's.
+    Unknown {
+        /// `request` or `reply`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// Not JSON, or not of the shape that the verb has.
+    Malformed {
+        /// `request` or `reply`.
+        what: &'static str,
+        /// Where and why.
+        why: String,
+    },
+}
+
+impl MessageError {
+    /// What the daemon answers when it could not read a request.
+    pub fn to_reply(&self) -> Reply {
+        let (code, details) = match self {
+            MessageError::Newer { .. } | MessageError::Unknown { .. } => {
+                (Code::DaemonOutdated, "upgrade the daemon to the version of the program that asks")
+            }
+            MessageError::Malformed { .. } => (Code::Protocol, "the peer is not enid, or is broken"),
+        };
+        Reply::Failed(Failed::new(code, self.to_string(), details))
+    }
+}
+
+impl fmt::Display for MessageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            MessageError::Newer { version } => {
+                write!(f, "the peer speaks protocol {version}, and this is {PROTOCOL}")
+            }
+            MessageError::Unknown { what, name } => write!(f, "unknown {what} `{name}`"),
+            MessageError::Malformed { what, why } => write!(f, "malformed {what}: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for MessageError {}
+
+#[derive(Serialize, Deserialize)]
+struct RequestBody<T> {
+    v: u32,
+    request: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReplyBody<T> {
+    v: u32,
+    reply: T,
+}
+
+/// The outside of any body, of this version or a later one.
+#[derive(Deserialize)]
+struct Outside {
+    v: u32,
+    #[serde(alias = "reply")]
+    request: Inside,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Inside {
+    Bare(String),
+    Tagged(BTreeMap<String, IgnoredAny>),
+}
+
+fn to_frame<T: Serialize>(body: &T) -> Result<Vec<u8>, FrameError> {
+    // Our messages have string keys and finite numbers only, so serialising cannot fail.
+    let body = serde_json::to_vec(body).unwrap_or_default();
+    frame::encode(&body)
+}
+
+/// Finds out why a body could not be read: too new, an unknown verb, or simply wrong.
+fn diagnose(body: &[u8], what: &'static str, known: &[&str], error: &serde_json::Error) -> MessageError {
+    let malformed = || MessageError::Malformed { what, why: error.to_string() };
+    let Ok(outside) = serde_json::from_slice::<Outside>(body) else { return malformed() };
+    if outside.v != PROTOCOL {
+        return MessageError::Newer { version: outside.v };
+    }
+    let name = match outside.request {
+        Inside::Bare(name) => Some(name),
+        Inside::Tagged(tags) => tags.into_keys().next(),
+    };
+    match name {
+        Some(name) if !known.contains(&name.as_str()) => {
+            MessageError::Unknown { what, name: name.chars().take(40).collect() }
+        }
+        Some(_) | None => malformed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn add() -> Add {
+        Add {
+            container: "c1".to_owned(),
+            network: "enid".to_owned(),
+            ifname: "eth0".to_owned(),
+            netns: "/var/run/netns/x".to_owned(),
+            pod: Some(Pod { namespace: "default".to_owned(), name: "web".to_owned(), uid: None }),
+            timeout_ms: 90_000,
+            trace: None,
+        }
+    }
+
+    fn body_of(frame: &[u8]) -> &[u8] {
+        &frame[frame::HEADER..]
+    }
+
+    #[test]
+    fn the_wire_form_of_add_is_stable() {
+        let frame = Request::Add(add()).to_frame().unwrap();
+        assert_eq!(
+            std::str::from_utf8(body_of(&frame)).unwrap(),
+            r#"{"v":1,"request":{"add":{"container":"c1","network":"enid","ifname":"eth0","netns":"/var/run/netns/x","pod":{"namespace":"default","name":"web"},"timeout_ms":90000}}}"#
+        );
+    }
+
+    #[test]
+    fn every_request_round_trips_under_its_own_verb() {
+        let a = add();
+        let requests = [
+            Request::Add(a.clone()),
+            Request::Check(Check {
+                container: a.container.clone(),
+                network: a.network.clone(),
+                ifname: a.ifname.clone(),
+                netns: a.netns.clone(),
+                pod: a.pod.clone(),
+                addresses: vec![Ipv4Addr::new(10, 0, 1, 7)],
+                timeout_ms: 1,
+                trace: Some("00-aa-bb-01".to_owned()),
+            }),
+            Request::Del(Del {
+                container: a.container,
+                network: a.network,
+                ifname: a.ifname,
+                netns: String::new(),
+                pod: a.pod,
+                timeout_ms: 1,
+                trace: None,
+            }),
+            Request::Explain { subject: Subject::Address(Ipv4Addr::LOCALHOST) },
+            Request::Hello { program: "test".to_owned() },
+            Request::Status,
+        ];
+        let verbs: Vec<_> = requests.iter().map(Request::verb).collect();
+        assert_eq!(verbs, Request::VERBS);
+        for request in requests {
+            let frame = request.to_frame().unwrap();
+            assert!(String::from_utf8_lossy(&frame).contains(&format!("\"{}\"", request.verb())));
+            assert_eq!(Request::from_body(body_of(&frame)).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn an_older_reader_ignores_new_fields_and_a_newer_one_defaults_missing_ones() {
+        let body = br#"{"v":1,"new":1,"request":{"add":{"container":"c","network":"n","ifname":"eth0","timeout_ms":5,"colour":"red"}}}"#;
+        let Ok(Request::Add(add)) = Request::from_body(body) else { panic!("not an ADD") };
+        assert_eq!((add.container.as_str(), add.netns.as_str(), add.pod), ("c", "", None));
+    }
+
+    #[test]
+    fn an_unknown_verb_is_answered_by_name() {
+        for body in [r#"{"v":1,"request":{"gc":{"valid":[]}}}"#, r#"{"v":1,"request":"gc"}"#] {
+            let error = Request::from_body(body.as_bytes()).unwrap_err();
+            assert_eq!(error, MessageError::Unknown { what: "request", name: "gc".to_owned() });
+            let Reply::Failed(failed) = error.to_reply() else { panic!("not a failure") };
+            assert_eq!(failed.code, Code::DaemonOutdated.number());
+        }
+        let error = Reply::from_body(br#"{"v":1,"reply":{"collected":3}}"#).unwrap_err();
+        assert_eq!(error, MessageError::Unknown { what: "reply", name: "collected".to_owned() });
+    }
+
+    #[test]
+    fn a_newer_protocol_is_refused_whatever_it_carries() {
+        for body in [r#"{"v":2,"request":"status"}"#, r#"{"v":2,"request":{"add":{"sandbox":1}}}"#] {
+            assert_eq!(Request::from_body(body.as_bytes()), Err(MessageError::Newer { version: 2 }));
+        }
+    }
+
+    #[test]
+    fn malformed_bodies_say_where() {
+        for body in [
+            "",
+            "[]",
+            "{",
+            r#"{"v":1}"#,
+            r#"{"v":1,"request":{"add":{}}}"#,
+            r#"{"v":1,"request":{}}"#,
+            "\u{0}",
+        ] {
+            let error = Request::from_body(body.as_bytes()).unwrap_err();
+            assert!(matches!(error, MessageError::Malformed { .. }), "{body}: {error:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_bodies_never_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Request::from_body(&body);
+            let _ = Reply::from_body(&body);
+        }
+
+        #[test]
+        fn any_added_round_trips(address: u32, mtu: u32, host_veth in ".{0,20}", code: u32, message in ".{0,80}") {
+            let added = Added {
+                address: address.into(),
+                gateway: Ipv4Addr::new(169, 254, 1, 1),
+                host_veth,
+                host_mac: "02:00:00:00:00:01".to_owned(),
+                pod_mac: "02:00:00:00:00:02".to_owned(),
+                mtu,
+            };
+            for reply in [Reply::Added(added), Reply::Failed(Failed { code, message, details: String::new() })] {
+                let frame = reply.to_frame().unwrap();
+                prop_assert_eq!(Reply::from_body(body_of(&frame)).unwrap(), reply);
+            }
+        }
+    }
+}
