@@ -1,0 +1,188 @@
+//! The Linux datapath: makes the kernel's links, addresses, routes, rules and nftables what the wiring says.
+//!
+//! It translates and never decides: which address a pod gets, which table an ENI has, what counts as the VPC
+//! all come in as [`enid_core::wiring`]. It never talks to EC2, keeps no state on disk, and never enters a
+//! namespace on a thread that is not its own.
+//!
+//! Three threads do the work. *pods* serves ADD and DEL and reads no table on that path; *node* does what may
+//! take long (ENIs, nftables, checks); *reaper* deletes the veths of dead pods in groups. Each keeps one
+//! rtnetlink socket in the node's namespace. A pod's namespace is entered only to open a socket there, which
+//! stays bound to it after the thread has come home.
+//!
+//! rtnetlink is spoken with `netlink-packet-route` messages over a plain `netlink-sys` socket, not through the
+//! `rtnetlink` crate: that one sends a message at a time and awaits its answer on an executor, while a pod's
+//! whole set-up here is three datagrams on a thread that may change its namespace.
+//!
+//! Ownership hangs on the host veth. A route is removed only while it leads to the veth of the pod being
+//! unwired, and rules only together with such a route or when no route is left, so that a late DEL cannot hurt
+//! the next owner of the address.
+//!
+//! | module | its noun |
+//! |---|---|
+//! | [`LinuxDatapath`] (here) | the port's implementation: a queue to each thread |
+//! | `thread` | the threads and the jobs they take |
+//! | `pod` | one pod's wiring, unwiring, and undoing |
+//! | `inspection` | what the kernel has for a pod against what it should have |
+//! | `eni`, `node`, `nft`, `sysctl` | secondary ENIs; node-wide rules and settings |
+//! | `reaper` | deferred deletion of host veths |
+//! | `namespace` | the node's network namespace, and visits to a pod's |
+//! | `netlink` | batches, dumps and refusals |
+//! | `link`, `address`, `route`, `rule` | the messages, and the views on the kernel's answers |
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod eni;
+mod inspection;
+mod link;
+mod namespace;
+mod netlink;
+mod nft;
+mod node;
+mod pod;
+mod reaper;
+mod route;
+mod rule;
+mod sysctl;
+mod thread;
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+
+use enid_core::wiring::{EniWiring, NodeWiring, PodWiring, VethPrefix};
+use enid_engine::ports::{Datapath, DatapathError, Drift, ObservedPod, Wired};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::namespace::NodeNamespace;
+use crate::nft::Nft;
+use crate::reaper::Doom;
+use crate::thread::{NodeJob, PodJob, QUEUE, Reply};
+
+/// Where the datapath works, which links it takes for pods' host ends, and with which `nft`.
+#[derive(Debug)]
+pub struct DatapathOptions {
+    /// The node's network namespace; `None` is the one of the thread that calls [`LinuxDatapath::start`].
+    pub node: Option<OwnedFd>,
+    /// Start of host veth names, by which [`Datapath::pods`] knows them.
+    pub veth_prefix: VethPrefix,
+    /// The nftables program, looked for in `PATH` unless it has a directory.
+    pub nft: PathBuf,
+}
+
+impl Default for DatapathOptions {
+    fn default() -> Self {
+        Self { node: None, veth_prefix: VethPrefix::default(), nft: PathBuf::from("nft") }
+    }
+}
+
+/// The kernel of this machine as the engine's [`Datapath`].
+///
+/// Dropping it ends its threads, after they have finished what is queued and deleted every doomed veth; this
+/// blocks for some tens of milliseconds.
+#[derive(Debug)]
+pub struct LinuxDatapath {
+    queues: Option<Queues>,
+    doom: Doom,
+    workers: Vec<JoinHandle<()>>,
+    reaper: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Queues {
+    pods: mpsc::Sender<PodJob>,
+    node: mpsc::Sender<NodeJob>,
+}
+
+impl LinuxDatapath {
+    /// Starts the datapath's threads and deletes host veths that an earlier process left doomed.
+    pub fn start(options: DatapathOptions) -> Result<Self, DatapathError> {
+        let node = options.node.map_or_else(NodeNamespace::current, Ok)?;
+        let (pods, pod_jobs) = mpsc::channel(QUEUE);
+        let (node_sender, node_jobs) = mpsc::channel(QUEUE);
+        // Filled step by step: a thread that does not start ends those before it.
+        let mut datapath = Self {
+            queues: Some(Queues { pods, node: node_sender }),
+            doom: Doom::default(),
+            workers: Vec::new(),
+            reaper: None,
+        };
+        datapath.reaper = Some(thread::spawn_reaper(&node, datapath.doom.clone())?);
+        datapath.workers.push(thread::spawn_pods(&node, pod_jobs, datapath.doom.clone())?);
+        datapath.workers.push(thread::spawn_node(
+            &node,
+            node_jobs,
+            options.veth_prefix,
+            Nft::new(options.nft),
+        )?);
+        Ok(datapath)
+    }
+
+    /// Ends the threads as dropping does; blocks until what is queued is done and doomed veths are gone.
+    pub fn shutdown(self) {
+        drop(self);
+    }
+
+    fn queues(&self) -> &Queues {
+        self.queues.as_ref().expect("invariant: the queues are taken in drop only")
+    }
+
+    async fn ask_pods<T>(&self, job: impl FnOnce(Reply<T>) -> PodJob) -> Result<T, DatapathError> {
+        ask(&self.queues().pods, job).await
+    }
+
+    async fn ask_node<T>(&self, job: impl FnOnce(Reply<T>) -> NodeJob) -> Result<T, DatapathError> {
+        ask(&self.queues().node, job).await
+    }
+}
+
+impl Drop for LinuxDatapath {
+    fn drop(&mut self) {
+        self.queues = None;
+        // A thread that panicked has said so already; the others still have to end.
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+        self.doom.close();
+        if let Some(reaper) = self.reaper.take() {
+            let _ = reaper.join();
+        }
+    }
+}
+
+impl Datapath for LinuxDatapath {
+    async fn set_up_node(&self, node: &NodeWiring) -> Result<(), DatapathError> {
+        self.ask_node(|reply| NodeJob::SetUpNode(node.clone(), reply)).await
+    }
+
+    async fn set_up_eni(&self, eni: &EniWiring) -> Result<(), DatapathError> {
+        self.ask_node(|reply| NodeJob::SetUpEni(eni.clone(), reply)).await
+    }
+
+    async fn tear_down_eni(&self, eni: &EniWiring) -> Result<(), DatapathError> {
+        self.ask_node(|reply| NodeJob::TearDownEni(eni.clone(), reply)).await
+    }
+
+    async fn wire_pod(&self, pod: &PodWiring, netns: OwnedFd) -> Result<Wired, DatapathError> {
+        self.ask_pods(|reply| PodJob::Wire(pod.clone(), netns, reply)).await
+    }
+
+    async fn unwire_pod(&self, pod: &PodWiring) -> Result<(), DatapathError> {
+        self.ask_pods(|reply| PodJob::Unwire(pod.clone(), reply)).await
+    }
+
+    async fn check_pod(&self, pod: &PodWiring, netns: Option<OwnedFd>) -> Result<Vec<Drift>, DatapathError> {
+        self.ask_node(|reply| NodeJob::CheckPod(pod.clone(), netns, reply)).await
+    }
+
+    async fn pods(&self) -> Result<Vec<ObservedPod>, DatapathError> {
+        self.ask_node(NodeJob::Pods).await
+    }
+}
+
+async fn ask<J, T>(queue: &mpsc::Sender<J>, job: impl FnOnce(Reply<T>) -> J) -> Result<T, DatapathError> {
+    let ended = || netlink::failed("ask the datapath's thread", "it has ended");
+    let (reply, answer) = oneshot::channel();
+    queue.send(job(reply)).await.map_err(|_| ended())?;
+    answer.await.map_err(|_| ended())?
+}

@@ -1,0 +1,259 @@
+//! A network namespace of a test's own, gone when the test ends.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_ROUTE};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use serde_json::Value;
+
+/// How long a connection may take before it counts as impossible.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+static CREATED: AtomicU32 = AtomicU32::new(0);
+
+/// A network namespace, named so that no other test has it, deleted by that name.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// Creates it, with loopback down as a container runtime does.
+    pub fn new(label: &str) -> Result<Self> {
+        require_privilege_and_programs()?;
+        let name = format!("edt{}x{}{label}", std::process::id(), CREATED.fetch_add(1, Ordering::Relaxed));
+        run(Command::new("ip").args(["netns", "add", &name]))?;
+        Ok(Self { name })
+    }
+
+    /// Its name, for `ip -n`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A descriptor of it, as a runtime hands it to a plugin.
+    pub fn fd(&self) -> Result<OwnedFd> {
+        let path = format!("/run/netns/{}", self.name);
+        Ok(File::open(&path).with_context(|| path)?.into())
+    }
+
+    /// `ip -n NAME ARGUMENTS`.
+    pub fn ip(&self, arguments: &str) -> Result<String> {
+        run(Command::new("ip").args(["-n", &self.name]).args(arguments.split_whitespace()))
+    }
+
+    /// What `ip -j ARGUMENTS` lists; empty when it lists nothing or what was asked for is not there.
+    pub fn list(&self, arguments: &str) -> Result<Vec<Value>> {
+        let Ok(text) = self.ip(&format!("-j -d {arguments}")) else { return Ok(Vec::new()) };
+        if text.trim().is_empty() {
+            return Ok(Vec::new());
+        }
+        let listed: Vec<Value> = serde_json::from_str(&text)?;
+        Ok(listed
+            .into_iter()
+            .filter(|entry| entry.as_object().is_some_and(|entry| !entry.is_empty()))
+            .collect())
+    }
+
+    /// The one entry that `ip -j ARGUMENTS` lists.
+    pub fn only(&self, arguments: &str) -> Result<Value> {
+        let mut listed = self.list(arguments)?;
+        ensure!(listed.len() == 1, "`ip {arguments}` in {} lists {listed:?}", self.name);
+        Ok(listed.remove(0))
+    }
+
+    /// Whether a link of that name exists.
+    pub fn has_link(&self, name: &str) -> Result<bool> {
+        Ok(!self.list(&format!("link show dev {name}"))?.is_empty())
+    }
+
+    /// `nft -f -` with this text.
+    pub fn nft(&self, text: &str) -> Result<()> {
+        let mut child =
+            self.command("nft", &["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().context("stdin")?.write_all(text.as_bytes())?;
+        checked(child.wait_with_output()?, "nft -f -").map(drop)
+    }
+
+    /// The rules and sets of a table, as `nft -j list table` has them.
+    pub fn nft_table(&self, family_and_name: &str) -> Result<Vec<Value>> {
+        let mut arguments = vec!["-j", "list", "table"];
+        arguments.extend(family_and_name.split_whitespace());
+        let listing: Value = serde_json::from_str(&run(&mut self.command("nft", &arguments))?)?;
+        Ok(listing["nftables"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Reads a file under `/proc/sys/net` as this namespace sees it.
+    pub fn sysctl(&self, name: &str) -> Result<String> {
+        let path = format!("/proc/sys/net/{name}");
+        let text =
+            self.inside(move || std::fs::read_to_string(&path).map_err(|error| anyhow!("{path}: {error}")))?;
+        Ok(text?.trim().to_owned())
+    }
+
+    /// Writes a file under `/proc/sys/net` as this namespace sees it.
+    pub fn set_sysctl(&self, name: &str, value: &'static str) -> Result<()> {
+        let path = format!("/proc/sys/net/{name}");
+        self.inside(move || std::fs::write(&path, value).map_err(|error| anyhow!("{path}: {error}")))?
+    }
+
+    /// Whether one ping comes back.
+    pub fn reaches(&self, address: &str) -> Result<bool> {
+        Ok(self.command("ping", &["-c1", "-W1", "-q", address]).output()?.status.success())
+    }
+
+    /// `ping ARGUMENTS`, running until it ends by itself.
+    pub fn ping(&self, arguments: &str) -> Result<JoinHandle<Result<String>>> {
+        let arguments: Vec<&str> = arguments.split_whitespace().collect();
+        let child = self.command("ping", &arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        Ok(std::thread::spawn(move || {
+            Ok(String::from_utf8_lossy(&child.wait_with_output()?.stdout).into_owned())
+        }))
+    }
+
+    /// Runs `work` on a thread of its own inside this namespace.
+    pub fn inside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        self.spawn(work)?.join().map_err(|_| anyhow!("the work inside {} panicked", self.name))
+    }
+
+    fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+        let fd = self.fd()?;
+        Ok(std::thread::spawn(move || {
+            move_into_link_name_space(fd.as_fd(), Some(LinkNameSpaceType::Network))
+                .expect("enter a test's namespace");
+            work()
+        }))
+    }
+
+    /// Listens for one TCP connection.
+    pub fn listen(&self, at: SocketAddrV4) -> Result<Listener> {
+        let listener = self.inside(move || TcpListener::bind(at))??;
+        listener.set_nonblocking(true)?;
+        Ok(Listener { port: listener.local_addr()?.port(), listener })
+    }
+
+    /// Connects over TCP and reads the greeting.
+    pub fn connects(&self, to: SocketAddrV4) -> Result<()> {
+        self.inside(move || {
+            let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(to), PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            let mut greeting = [0; 2];
+            stream.read_exact(&mut greeting).context("read the greeting")
+        })?
+    }
+
+    /// Watches links, addresses, routes and rules from now on.
+    pub fn watch(&self) -> Result<Watch> {
+        // RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE.
+        let socket = self.inside(|| -> Result<Socket> {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind(&NetlinkAddr::new(0, 0))?;
+            for group in [1, 5, 7, 8] {
+                socket.add_membership(group)?;
+            }
+            socket.set_non_blocking(true)?;
+            Ok(socket)
+        })??;
+        Ok(Watch { socket })
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]).args(arguments);
+        command
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // A test that fails because of this says so by the namespace it leaves.
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).output();
+    }
+}
+
+/// A TCP port inside a namespace.
+#[derive(Debug)]
+pub struct Listener {
+    /// Where it listens.
+    pub port: u16,
+    listener: TcpListener,
+}
+
+impl Listener {
+    /// Greets the next caller and says where it came from.
+    pub fn greet(&self) -> Result<SocketAddr> {
+        let timeout = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
+        poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], Some(&timeout))?;
+        let (mut stream, peer) = self.listener.accept().context("nobody called")?;
+        stream.write_all(b"hi")?;
+        Ok(peer)
+    }
+
+    /// Where the next caller comes from, `call` being made meanwhile.
+    pub fn caller(self, call: impl FnOnce() -> Result<()>) -> Result<SocketAddr> {
+        let greeter = std::thread::spawn(move || self.greet());
+        let called = call();
+        let peer = greeter.join().map_err(|_| anyhow!("the listener panicked"))?;
+        called?;
+        peer
+    }
+}
+
+/// The changes of a namespace's links, addresses, routes and rules.
+#[derive(Debug)]
+pub struct Watch {
+    socket: Socket,
+}
+
+impl Watch {
+    /// The message types seen since it started: `RTM_NEWROUTE` is 24, `RTM_DELROUTE` 25.
+    pub fn seen(&self) -> Result<Vec<u16>> {
+        let mut types = Vec::new();
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match self.socket.recv(&mut &mut buffer[..], 0) {
+                Ok(length) if length >= 6 => types.push(u16::from_ne_bytes([buffer[4], buffer[5]])),
+                Ok(_) => bail!("a short message"),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(types),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn require_privilege_and_programs() -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "these tests create network namespaces: run them as root, for example `sudo -E cargo test -p datapath`"
+    );
+    for (program, argument, package) in
+        [("ip", "-V", "iproute2"), ("nft", "-v", "nftables"), ("ping", "-V", "iputils-ping")]
+    {
+        ensure!(
+            Command::new(program).arg(argument).output().is_ok(),
+            "these tests need `{program}`: install it with `apt-get install {package}`"
+        );
+    }
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let line = format!("{command:?}");
+    checked(command.stdin(Stdio::null()).output().with_context(|| line.clone())?, &line)
+}
+
+fn checked(output: Output, line: &str) -> Result<String> {
+    if !output.status.success() {
+        bail!("{line}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
