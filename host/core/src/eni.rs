@@ -1,0 +1,168 @@
+//! An ENI's life: `Created → Attaching → Ready → Leaving`, and the facts that wiring and planning need.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use crate::cloud::CloudEni;
+use crate::ids::{EniAttachmentId, EniId, Mac, SubnetId};
+use crate::report::Why;
+use crate::time::Timestamp;
+use crate::wiring::{EniWiring, Seat};
+
+/// Looks in a row without an address or ENI before it is believed gone.
+pub const MISSES: u8 = 2;
+
+/// Where an ENI is in its life.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "phase")]
+pub enum Phase {
+    /// EC2 created it; attaching has been asked for.
+    Created,
+    /// EC2 accepted the attachment; its link has yet to appear and be set up.
+    Attaching {
+        /// When EC2 accepted.
+        since: Timestamp,
+    },
+    /// Its link is set up; its addresses serve pods.
+    Ready,
+    /// It is being given back: kernel first, then detached, then deleted.
+    Leaving(Leaving),
+}
+
+/// The steps of giving an ENI back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "step")]
+pub enum Leaving {
+    /// Its rule and table are being removed.
+    TearingDown,
+    /// EC2 is detaching it.
+    Detaching,
+    /// EC2 is deleting it.
+    Deleting,
+}
+
+impl Phase {
+    /// The phase's name, for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Phase::Created => "created",
+            Phase::Attaching { .. } => "attaching",
+            Phase::Ready => "ready",
+            Phase::Leaving(Leaving::TearingDown) => "tearing down",
+            Phase::Leaving(Leaving::Detaching) => "detaching",
+            Phase::Leaving(Leaving::Deleting) => "deleting",
+        }
+    }
+
+    /// Whether its addresses are on their way into service.
+    pub fn is_coming(&self) -> bool {
+        matches!(self, Phase::Created | Phase::Attaching { .. })
+    }
+}
+
+/// One ENI of the node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Eni {
+    /// Its id.
+    pub id: EniId,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// Its subnet's range.
+    pub subnet_cidr: Ipv4Net,
+    /// Its own address.
+    pub primary_address: Ipv4Addr,
+    /// Its place on the instance.
+    pub seat: Seat,
+    /// The attachment's id, once EC2 gave one.
+    pub attachment: Option<EniAttachmentId>,
+    /// Where it is in its life.
+    #[serde(flatten)]
+    pub phase: Phase,
+    /// When the node first knew it.
+    pub known_since: Timestamp,
+    /// When one of its addresses was last bound or released.
+    pub last_use: Timestamp,
+    /// Why the node has it.
+    pub why: Why,
+    /// Whether EC2 will delete it with the instance.
+    pub marked: bool,
+    /// Whether this daemon has set its link up since it started; the primary's is not ours to set up.
+    #[serde(skip)]
+    pub set_up: bool,
+    /// When EC2 last answered a call that changed it: an older view of it says nothing.
+    #[serde(skip)]
+    pub changed_at: Timestamp,
+    /// Whether a call or kernel work on it is in flight: one at a time.
+    #[serde(skip)]
+    pub busy: bool,
+    /// Addresses asked for and not yet given.
+    #[serde(skip)]
+    pub in_flight: u32,
+    /// Nothing is tried on it before this.
+    #[serde(skip)]
+    pub blocked_until: Timestamp,
+    /// Tries in a row that failed.
+    #[serde(skip)]
+    pub failures: u32,
+    /// Looks in a row in which EC2 did not list it.
+    #[serde(skip)]
+    pub missed: u8,
+}
+
+impl Eni {
+    /// The ENI as EC2 describes it, in `seat` and `phase`.
+    pub fn from_cloud(cloud: &CloudEni, seat: Seat, phase: Phase, why: Why, now: Timestamp) -> Self {
+        Self {
+            id: cloud.id.clone(),
+            mac: cloud.mac,
+            subnet: cloud.subnet.clone(),
+            subnet_cidr: cloud.subnet_cidr,
+            primary_address: cloud.primary_address,
+            seat,
+            attachment: cloud.attachment.as_ref().map(|attachment| attachment.id.clone()),
+            phase,
+            known_since: now,
+            last_use: now,
+            why,
+            marked: cloud.attachment.as_ref().is_some_and(|attachment| attachment.delete_on_termination),
+            set_up: false,
+            changed_at: now,
+            busy: false,
+            in_flight: 0,
+            failures: 0,
+            blocked_until: Timestamp(0),
+            missed: 0,
+        }
+    }
+
+    /// Whether it is the instance's primary ENI.
+    pub fn is_primary(&self) -> bool {
+        self.seat == Seat::PRIMARY
+    }
+
+    /// Whether its addresses may serve pods.
+    pub fn serves(&self) -> bool {
+        self.phase == Phase::Ready && self.is_listed()
+    }
+
+    /// Whether EC2 lists it, as far as we know.
+    pub fn is_listed(&self) -> bool {
+        self.missed < MISSES
+    }
+
+    /// How the kernel is to be set up for it.
+    pub fn wiring(&self, mtu: u32) -> EniWiring {
+        EniWiring {
+            eni: self.id.clone(),
+            mac: self.mac,
+            seat: self.seat,
+            address: self.primary_address,
+            subnet: self.subnet_cidr,
+            mtu,
+        }
+    }
+}

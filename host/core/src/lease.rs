@@ -1,0 +1,279 @@
+//! An address's life: `Free → Reserved → Bound → Cooling → Free`, `Returning` when it goes back to EC2, and
+//! `Quarantined` when two views disagree.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Attachment, EniId, PodName};
+use crate::report::{Quarantine, Why};
+use crate::time::Timestamp;
+use crate::wiring::PodWiring;
+
+/// Who holds an address and how it is wired: enough to undo everything without asking anybody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The CNI attachment.
+    pub attachment: Attachment,
+    /// The pod, when the runtime named it.
+    pub pod: Option<PodName>,
+    /// Its kernel wiring.
+    pub wiring: PodWiring,
+    /// When its ADD arrived: a DEL issued earlier is about an earlier life of the attachment.
+    #[serde(default)]
+    pub asked: Timestamp,
+}
+
+/// Where an address is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeaseState {
+    /// Ready to be bound.
+    Free,
+    /// Promised to a pod whose wiring is under way.
+    Reserved(Holder),
+    /// In use by a wired pod.
+    Bound(Holder),
+    /// Its pod is being unwired.
+    Unbinding(Holder),
+    /// Given up by a pod; not reused before `until`, so that late packets and connections die out.
+    Cooling {
+        /// When it is free again.
+        until: Timestamp,
+    },
+    /// On its way back to EC2.
+    Returning,
+    /// Two views disagree; out of service until they agree.
+    Quarantined {
+        /// The pod that the journal knows, if it knows one.
+        holder: Option<Holder>,
+        /// Which views disagree.
+        why: Quarantine,
+    },
+}
+
+impl LeaseState {
+    /// The state's name, for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            LeaseState::Free => "free",
+            LeaseState::Reserved(_) => "reserved",
+            LeaseState::Bound(_) => "bound",
+            LeaseState::Unbinding(_) => "unbinding",
+            LeaseState::Cooling { .. } => "cooling",
+            LeaseState::Returning => "returning",
+            LeaseState::Quarantined { .. } => "quarantined",
+        }
+    }
+
+    /// Who holds the address, if anybody.
+    pub fn holder(&self) -> Option<&Holder> {
+        match self {
+            LeaseState::Reserved(holder) | LeaseState::Bound(holder) | LeaseState::Unbinding(holder) => Some(holder),
+            LeaseState::Quarantined { holder, .. } => holder.as_ref(),
+            LeaseState::Free | LeaseState::Cooling { .. } | LeaseState::Returning => None,
+        }
+    }
+}
+
+/// One pod address that the node holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The ENI it is on.
+    pub eni: EniId,
+    /// Where it is in its life.
+    pub state: LeaseState,
+    /// When it got there.
+    pub since: Timestamp,
+    /// Why the node holds it.
+    pub why: Why,
+    /// Looks in a row in which EC2 did not list it.
+    pub missed: u8,
+}
+
+/// A step that the address's state does not allow: a bug of ours, or a reply that came twice.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{address} cannot {step} while {state}")]
+pub struct Impossible {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// What was attempted.
+    pub step: &'static str,
+    /// The state that forbids it.
+    pub state: &'static str,
+}
+
+impl Lease {
+    /// A free address.
+    pub fn free(address: Ipv4Addr, eni: EniId, why: Why, now: Timestamp) -> Self {
+        Self { address, eni, state: LeaseState::Free, since: now, why, missed: 0 }
+    }
+
+    /// Promises a free address to a pod.
+    pub fn reserve(&mut self, holder: Holder, now: Timestamp) -> Result<(), Impossible> {
+        match self.state {
+            LeaseState::Free => self.enter(LeaseState::Reserved(holder), now),
+            LeaseState::Reserved(_)
+            | LeaseState::Bound(_)
+            | LeaseState::Unbinding(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Returning
+            | LeaseState::Quarantined { .. } => Err(self.impossible("be reserved")),
+        }
+    }
+
+    /// The pod is wired.
+    pub fn bind(&mut self, now: Timestamp) -> Result<(), Impossible> {
+        match &self.state {
+            LeaseState::Reserved(holder) => self.enter(LeaseState::Bound(holder.clone()), now),
+            LeaseState::Bound(_) => Ok(()),
+            LeaseState::Free
+            | LeaseState::Unbinding(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Returning
+            | LeaseState::Quarantined { .. } => Err(self.impossible("be bound")),
+        }
+    }
+
+    /// The pod goes; its wiring, which is answered, is to be removed.
+    pub fn unbind(&mut self, now: Timestamp) -> Result<PodWiring, Impossible> {
+        match &self.state {
+            LeaseState::Reserved(holder)
+            | LeaseState::Bound(holder)
+            | LeaseState::Unbinding(holder)
+            | LeaseState::Quarantined { holder: Some(holder), .. } => {
+                let wiring = holder.wiring.clone();
+                self.enter(LeaseState::Unbinding(holder.clone()), now).map(|()| wiring)
+            }
+            LeaseState::Free
+            | LeaseState::Cooling { .. }
+            | LeaseState::Returning
+            | LeaseState::Quarantined { holder: None, .. } => Err(self.impossible("be unbound")),
+        }
+    }
+
+    /// The pod's wiring is gone (or never was).
+    pub fn cool(&mut self, until: Timestamp, now: Timestamp) -> Result<(), Impossible> {
+        match self.state {
+            LeaseState::Reserved(_) | LeaseState::Unbinding(_) => {
+                let next = if until > now { LeaseState::Cooling { until } } else { LeaseState::Free };
+                self.enter(next, now)
+            }
+            LeaseState::Free
+            | LeaseState::Bound(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Returning
+            | LeaseState::Quarantined { .. } => Err(self.impossible("cool")),
+        }
+    }
+
+    /// Unwiring failed: the pod still has it.
+    pub fn keep(&mut self, now: Timestamp) -> Result<(), Impossible> {
+        match &self.state {
+            LeaseState::Unbinding(holder) => self.enter(LeaseState::Bound(holder.clone()), now),
+            LeaseState::Free
+            | LeaseState::Reserved(_)
+            | LeaseState::Bound(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Returning
+            | LeaseState::Quarantined { .. } => Err(self.impossible("stay bound")),
+        }
+    }
+
+    /// EC2 is asked to take it back. A cooling address leaves only with its whole ENI, which nobody else
+    /// gets before it is deleted.
+    pub fn give_back(&mut self, now: Timestamp) -> Result<(), Impossible> {
+        match self.state {
+            LeaseState::Free | LeaseState::Returning => self.enter(LeaseState::Returning, now),
+            LeaseState::Reserved(_)
+            | LeaseState::Bound(_)
+            | LeaseState::Unbinding(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Quarantined { .. } => Err(self.impossible("be given back")),
+        }
+    }
+
+    /// EC2 did not take it back and still lists it.
+    pub fn stay(&mut self, now: Timestamp) -> Result<(), Impossible> {
+        match self.state {
+            LeaseState::Returning => self.enter(LeaseState::Free, now),
+            LeaseState::Free
+            | LeaseState::Reserved(_)
+            | LeaseState::Bound(_)
+            | LeaseState::Unbinding(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Quarantined { .. } => Err(self.impossible("stay")),
+        }
+    }
+
+    /// Two views disagree about it: out of service until they agree. The pod that has it keeps it.
+    pub fn quarantine(&mut self, why: Quarantine, now: Timestamp) -> Result<(), Impossible> {
+        match &self.state {
+            LeaseState::Free => self.enter(LeaseState::Quarantined { holder: None, why }, now),
+            LeaseState::Bound(holder) => {
+                let holder = Some(holder.clone());
+                self.enter(LeaseState::Quarantined { holder, why }, now)
+            }
+            LeaseState::Reserved(_)
+            | LeaseState::Unbinding(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Returning
+            | LeaseState::Quarantined { .. } => Err(self.impossible("be quarantined")),
+        }
+    }
+
+    /// The views agree again: a pod's address is the pod's, one that only the kernel used cools until `until`.
+    pub fn trust(&mut self, until: Timestamp, now: Timestamp) -> Result<(), Impossible> {
+        match &self.state {
+            LeaseState::Quarantined { holder: Some(holder), .. } => {
+                self.enter(LeaseState::Bound(holder.clone()), now)
+            }
+            LeaseState::Quarantined { holder: None, .. } => self.enter(LeaseState::Cooling { until }, now),
+            LeaseState::Free
+            | LeaseState::Reserved(_)
+            | LeaseState::Bound(_)
+            | LeaseState::Unbinding(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Returning => Err(self.impossible("be trusted")),
+        }
+    }
+
+    /// Ends cooling when its time has come; says whether it did.
+    pub fn thaw(&mut self, now: Timestamp) -> bool {
+        match self.state {
+            LeaseState::Cooling { until } if until <= now => {
+                self.state = LeaseState::Free;
+                self.since = now;
+                true
+            }
+            LeaseState::Cooling { .. }
+            | LeaseState::Free
+            | LeaseState::Reserved(_)
+            | LeaseState::Bound(_)
+            | LeaseState::Unbinding(_)
+            | LeaseState::Returning
+            | LeaseState::Quarantined { .. } => false,
+        }
+    }
+
+    /// Whether a pod may get it now.
+    pub fn is_free(&self) -> bool {
+        matches!(self.state, LeaseState::Free)
+    }
+
+    /// Whether a pod has it, is getting it or is giving it up.
+    pub fn is_held(&self) -> bool {
+        matches!(self.state, LeaseState::Reserved(_) | LeaseState::Bound(_) | LeaseState::Unbinding(_))
+    }
+
+    fn enter(&mut self, next: LeaseState, now: Timestamp) -> Result<(), Impossible> {
+        self.state = next;
+        self.since = now;
+        Ok(())
+    }
+
+    fn impossible(&self, step: &'static str) -> Impossible {
+        Impossible { address: self.address, step, state: self.state.name() }
+    }
+}

@@ -1,0 +1,27 @@
+//! The pure heart of enid: what the node knows and what it decides.
+//!
+//! Decides which address a pod gets, when supply grows and shrinks, and whether a strategy's answer is
+//! admissible. Never does IO, reads a clock, an environment or chance of its own, and never awaits.
+//!
+//! * [`ids`], [`time`], [`limits`], [`instance_types`], [`cloud`], [`wiring`]: the words.
+//! * [`snapshot`], [`proposal`]: what a strategy is shown and may answer.
+#![forbid(unsafe_code)]
+
+pub mod admission;
+pub mod builtin;
+pub mod cloud;
+pub mod demand;
+pub mod eni;
+pub mod event;
+pub mod ids;
+pub mod instance_types;
+pub mod lease;
+pub mod limits;
+pub mod node;
+pub mod plan;
+mod pool;
+pub mod proposal;
+pub mod report;
+pub mod snapshot;
+pub mod time;
+pub mod wiring;

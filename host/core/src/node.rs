@@ -1,0 +1,434 @@
+//! [`NodeState`]: the only mutable truth about a node. Events go in, effects come out; it never awaits.
+//!
+//! * `pods`: ADD, DEL, CHECK; `queue`: those that wait.
+//! * `supply`: growth and giving back; `pushback`: what waits because EC2 said no.
+//! * `enis`: an ENI's way in and out.
+//! * `observe`: what EC2 and the kernel report, reconciled with what the node believes.
+//! * `restore`: the journal's records become the state again.
+//! * `view`, `explain`: what strategies and people are shown.
+
+mod enis;
+mod explain;
+mod observe;
+mod pods;
+mod pushback;
+mod queue;
+mod restore;
+mod supply;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::cloud::{CloudSubnet, NewEni, NodeIdentity};
+use crate::demand::History;
+use crate::eni::{Eni, Phase};
+use crate::event::{CloudCall, Effect, Event, OpId, Record, Ticket};
+use crate::ids::{EniId, SubnetId};
+use crate::lease::LeaseState;
+use crate::limits::{InstanceType, Mode};
+use crate::pool::Pool;
+use crate::proposal::Band;
+use crate::report::Decision;
+use crate::time::Timestamp;
+use crate::wiring::{Seat, VethPrefix};
+
+use pushback::Pushback;
+use queue::{Queue, Waiter};
+
+pub use explain::Explanation;
+pub use restore::Remembered;
+pub use view::{AddressStatus, EniStatus, PoolStatus, Status, StrategyStatus, SubnetStatus};
+
+/// ADDs that may wait at once; more than any node runs pods.
+pub const MAX_WAITERS: usize = 2_000;
+/// How often EC2 is looked at when nothing asks for it sooner.
+const OBSERVE_EVERY: Duration = Duration::from_secs(60);
+/// The least time between two questions to the warm-pool strategy: bursts share one answer.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How often surplus is looked at.
+const RELEASE_EVERY: Duration = Duration::from_secs(5);
+/// How long an exhausted subnet is left alone.
+const SUBNET_BLOCK: Duration = Duration::from_secs(120);
+/// The first and the longest wait before EC2 is tried again.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// How long the link of an attached ENI may take to appear before the ENI is given up.
+const LINK_DEADLINE: Duration = Duration::from_secs(180);
+/// How often the link is looked for.
+const LINK_POLL: Duration = Duration::from_millis(200);
+/// How long a just-returned address is not believed when a lagging view still lists it.
+const RETURNED_MEMORY: Duration = Duration::from_secs(60);
+
+/// The settings that decisions depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How addresses are supplied.
+    pub mode: Mode,
+    /// How long a released address is not reused.
+    pub cooldown: Duration,
+    /// The longest that an ADD waits for supply.
+    pub wait: Duration,
+    /// The operator's limit on ENIs.
+    pub max_enis: Option<u32>,
+    /// Kubelet's `--max-pods`, when the operator states it; otherwise the max-pods strategy answers.
+    pub max_pods: Option<u32>,
+    /// MTU of ENIs.
+    pub eni_mtu: u32,
+    /// MTU of pod interfaces.
+    pub pod_mtu: u32,
+    /// Start of host veth names.
+    pub veth_prefix: VethPrefix,
+    /// The cluster's name, for tags.
+    pub cluster: Option<String>,
+    /// Further tags on ENIs that we create.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::SecondaryIp,
+            cooldown: Duration::from_secs(30),
+            wait: Duration::from_secs(60),
+            max_enis: None,
+            max_pods: None,
+            eni_mtu: 9001,
+            pod_mtu: 9001,
+            veth_prefix: VethPrefix::default(),
+            cluster: None,
+            tags: BTreeMap::new(),
+        }
+    }
+}
+
+/// Kernel work under way for a pod.
+#[derive(Clone, Copy, Debug)]
+enum PodWork {
+    Wire { address: Ipv4Addr, ticket: Ticket },
+    Unwire { address: Ipv4Addr },
+}
+
+/// Kernel work under way for an ENI.
+#[derive(Clone, Debug)]
+enum EniWork {
+    SetUp { eni: EniId },
+    TearDown { eni: EniId },
+}
+
+/// What a call to EC2 under way is for.
+#[derive(Clone, Debug)]
+enum Purpose {
+    Enis { asked: Timestamp },
+    Subnets,
+    Create(Creation),
+    Attach { eni: EniId },
+    Mark { eni: EniId },
+    Detach { eni: EniId },
+    Delete { eni: EniId },
+    Assign { eni: EniId, count: u32, because: String },
+    Unassign { eni: EniId, addresses: Vec<Ipv4Addr> },
+}
+
+/// A call to EC2 under way.
+#[derive(Clone, Debug)]
+struct CallUnderWay {
+    api: &'static str,
+    purpose: Purpose,
+}
+
+/// An ENI that is being asked for.
+#[derive(Clone, Debug)]
+struct Creation {
+    new: NewEni,
+    seat: Seat,
+    count: u32,
+    because: String,
+}
+
+/// A subnet that ran out.
+#[derive(Clone, Copy, Debug)]
+struct Exhausted {
+    until: Timestamp,
+    asked: u32,
+    failures: u32,
+    /// What EC2 reported as free since then.
+    reported: Option<u32>,
+}
+
+/// Asking the warm-pool strategy: one question at a time, bursts coalesced.
+#[derive(Clone, Debug, Default)]
+struct Asking {
+    in_flight: bool,
+    stale: bool,
+    last: Timestamp,
+    next_check: Option<Timestamp>,
+}
+
+/// The node's state: see the module's documentation.
+#[derive(Debug)]
+pub struct NodeState {
+    config: Config,
+    identity: NodeIdentity,
+    instance_type: InstanceType,
+    enis: BTreeMap<EniId, Eni>,
+    unmanaged: BTreeSet<Seat>,
+    pool: Pool,
+    /// DELs that wait for kernel work on their address.
+    deleting: BTreeMap<Ipv4Addr, Vec<Ticket>>,
+    queue: Queue,
+    pod_work: BTreeMap<OpId, PodWork>,
+    /// Addresses with kernel work under way: one piece of it at a time.
+    working: BTreeSet<Ipv4Addr>,
+    eni_work: BTreeMap<OpId, EniWork>,
+    calls: BTreeMap<OpId, CallUnderWay>,
+    next_op: u64,
+    /// Creations whose outcome is unknown, to be asked again with the same token.
+    unresolved: Vec<Creation>,
+    band: Option<Decision<Band>>,
+    max_pods: Option<Decision<u32>>,
+    subnets: Vec<CloudSubnet>,
+    subnet_order: Option<Decision<Vec<SubnetId>>>,
+    asking: Asking,
+    asking_subnets: bool,
+    exhausted: BTreeMap<SubnetId, Exhausted>,
+    pushback: Pushback,
+    demand: History,
+    returned: BTreeMap<Ipv4Addr, Timestamp>,
+    /// Pods that the kernel routes to and no lease accounts for.
+    strangers: BTreeMap<Ipv4Addr, String>,
+    /// Whether the ENIs are known: from EC2, or from the journal.
+    seen: bool,
+    observe_at: Timestamp,
+    subnets_at: Timestamp,
+    subnets_seen: Timestamp,
+    release_at: Timestamp,
+    call_counts: BTreeMap<&'static str, u64>,
+    stopping: bool,
+    tokens: u64,
+    started: Timestamp,
+}
+
+impl NodeState {
+    /// A node that knows who it is and nothing else.
+    pub fn new(config: Config, identity: NodeIdentity, instance_type: InstanceType, now: Timestamp) -> Self {
+        Self {
+            config,
+            identity,
+            instance_type,
+            enis: BTreeMap::new(),
+            unmanaged: BTreeSet::new(),
+            pool: Pool::default(),
+            deleting: BTreeMap::new(),
+            queue: Queue::default(),
+            pod_work: BTreeMap::new(),
+            working: BTreeSet::new(),
+            eni_work: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            next_op: 0,
+            unresolved: Vec::new(),
+            band: None,
+            max_pods: None,
+            subnets: Vec::new(),
+            subnet_order: None,
+            asking: Asking { stale: true, ..Asking::default() },
+            asking_subnets: false,
+            exhausted: BTreeMap::new(),
+            pushback: Pushback::default(),
+            demand: History::starting(now),
+            returned: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            seen: false,
+            observe_at: now,
+            subnets_at: now,
+            subnets_seen: Timestamp(0),
+            release_at: now,
+            call_counts: BTreeMap::new(),
+            stopping: false,
+            tokens: 0,
+            started: now,
+        }
+    }
+
+    /// Takes one event in and says what is to be done, in order.
+    ///
+    /// An outcome of an effect that is not under way (a reply that came twice) changes nothing.
+    pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Add { ticket, attachment, pod, deadline } => {
+                self.add(Waiter { ticket, attachment, pod, asked: now, deadline }, now, &mut effects);
+            }
+            Event::Del { ticket, attachment, issued } => self.del(ticket, &attachment, issued, now, &mut effects),
+            Event::Check { ticket, attachment } => self.check(ticket, &attachment, &mut effects),
+            Event::Wired { op, result } => self.wired(op, result, now, &mut effects),
+            Event::Unwired { op, result } => self.unwired(op, result, now, &mut effects),
+            Event::Cloud { op, result } => self.cloud_answered(op, result, now, &mut effects),
+            Event::EniSetUp { op, result } => self.eni_set_up(op, result, now, &mut effects),
+            Event::EniTornDown { op, result } => self.eni_torn_down(op, result, now),
+            Event::WarmPoolDecided(decision) => self.warm_pool_decided(decision, now),
+            Event::SubnetsDecided(decision) => {
+                self.asking_subnets = false;
+                self.subnet_order = Some(decision);
+            }
+            Event::MaxPodsDecided(decision) => self.max_pods = Some(decision),
+            Event::Reconfigured(config) => self.reconfigure(*config),
+            Event::StrategyReplaced => {
+                self.asking.stale = true;
+                self.asking.last = Timestamp(0);
+                self.subnets_at = now;
+            }
+            Event::PodsObserved(pods) => self.pods_observed(pods, now),
+            Event::Tick => {}
+            Event::Stop => self.stop(&mut effects),
+        }
+        self.settle(now, &mut effects);
+        debug_assert!(self.pool.adds_up(), "the pool's counts are those of its leases");
+        debug_assert!(self.next_wake(now) > now, "whatever is due has been done");
+        effects
+    }
+
+    /// When [`Event::Tick`] is due, if nothing happens before.
+    ///
+    /// Later than the last event: what is due then has been done, so that nobody spins.
+    pub fn next_wake(&self, now: Timestamp) -> Timestamp {
+        let mut wake = now + OBSERVE_EVERY;
+        let mut at = |time: Timestamp| wake = wake.min(time);
+        self.queue.first_deadline().into_iter().for_each(&mut at);
+        if self.stopping {
+            return wake;
+        }
+        self.pool.next_thaw().into_iter().for_each(&mut at);
+        self.looks_due().for_each(&mut at);
+        self.pushback.next(now).into_iter().for_each(&mut at);
+        for eni in self.enis.values().filter(|eni| !eni.busy && eni.blocked_until > now) {
+            at(eni.blocked_until);
+        }
+        for exhausted in self.exhausted.values() {
+            at(exhausted.until);
+        }
+        if self.seen && !self.asking.in_flight {
+            if self.asking.stale {
+                at(self.asking.last + ASK_EVERY);
+            }
+            self.asking.next_check.into_iter().for_each(&mut at);
+        }
+        if self.seen && self.has_surplus() {
+            at(self.release_at);
+        }
+        wake
+    }
+
+    /// Whether nothing is under way and nothing is left to do until something happens.
+    pub fn is_settled(&self) -> bool {
+        self.pod_work.is_empty()
+            && self.eni_work.is_empty()
+            && self.calls.is_empty()
+            && !self.asking.in_flight
+            && !self.asking.stale
+            && !self.asking_subnets
+            && self.queue.is_empty()
+            && self.unresolved.is_empty()
+            && self.seen
+            && self.pool.counts().returning == 0
+            && self.enis.values().all(|eni| eni.phase == Phase::Ready)
+    }
+
+    /// Who the node is.
+    pub fn identity(&self) -> &NodeIdentity {
+        &self.identity
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn reconfigure(&mut self, config: Config) {
+        if config.eni_mtu != self.config.eni_mtu {
+            for eni in self.enis.values_mut() {
+                eni.set_up = false;
+            }
+        }
+        self.config = config;
+        self.asking.stale = true;
+    }
+
+    /// Everything that follows from the state alone, whatever the event was.
+    fn settle(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.pool.thaw(now);
+        self.exhausted.retain(|_, exhausted| exhausted.until > now);
+        if !self.returned.is_empty() {
+            self.returned.retain(|_, until| *until > now);
+        }
+        self.pushback.age(now);
+        self.serve_waiters(now, effects);
+        self.expire_waiters(now, effects);
+        if self.stopping {
+            return;
+        }
+        self.look(now, effects);
+        self.advance_enis(now, effects);
+        self.adjust_supply(now, effects);
+        self.ask(now, effects);
+    }
+
+    fn ask(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let due = self.asking.stale && self.asking.last + ASK_EVERY <= now
+            || self.asking.next_check.is_some_and(|check| check <= now);
+        if !self.seen || self.asking.in_flight || !due {
+            return;
+        }
+        self.asking = Asking { in_flight: true, stale: false, last: now, next_check: None };
+        effects.push(Effect::AskWarmPool(Box::new(self.warm_pool_snapshot(now))));
+    }
+
+    fn warm_pool_decided(&mut self, decision: Decision<Band>, now: Timestamp) {
+        self.asking.in_flight = false;
+        self.asking.next_check = decision.next_check.map(|after| now + after);
+        self.band = Some(decision);
+    }
+
+    /// The band in force; before the first decision, only what ADDs ask for is grown.
+    fn target(&self) -> Band {
+        self.band.as_ref().map_or_else(Band::default, |decision| decision.target)
+    }
+
+    fn op(&mut self) -> OpId {
+        self.next_op += 1;
+        OpId(self.next_op)
+    }
+
+    fn call(&mut self, purpose: Purpose, call: CloudCall, effects: &mut Vec<Effect>) {
+        let op = self.op();
+        let api = call.name();
+        *self.call_counts.entry(api).or_default() += 1;
+        self.calls.insert(op, CallUnderWay { api, purpose });
+        effects.push(Effect::Cloud { op, call });
+    }
+
+    fn journal_eni(&self, id: &EniId, effects: &mut Vec<Effect>) {
+        if let Some(eni) = self.enis.get(id) {
+            effects.push(Effect::Journal(self.eni_records(eni)));
+        }
+    }
+
+    /// An ENI with its addresses, and which of them EC2 has been asked to take back.
+    fn eni_records(&self, eni: &Eni) -> Vec<Record> {
+        let mut records = vec![Record::Eni { eni: eni.clone(), addresses: self.pool.addresses_on(&eni.id) }];
+        let returning = self.pool.on(&eni.id).filter(|lease| lease.state == LeaseState::Returning);
+        let addresses: Vec<_> = returning.map(|lease| lease.address).collect();
+        if !addresses.is_empty() {
+            records.push(Record::Returning { addresses });
+        }
+        records
+    }
+}
+
+/// Exponential with jitter: between half and all of `BACKOFF.0 · 2^failures`, at most `BACKOFF.1`.
+fn delay(failures: u32, chance: u64) -> Duration {
+    let full = BACKOFF.0.saturating_mul(1 << failures.min(10)).min(BACKOFF.1);
+    let mut mixed = chance.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed ^= mixed >> 29;
+    full / 2 + full.mul_f64(0.5 * (mixed % 1024) as f64 / 1024.0)
+}

@@ -1,0 +1,100 @@
+//! EC2 pushes back: what failed is tried again later, and later each time, without holding up the rest.
+//!
+//! Every API waits for itself: a denied give-back must not keep a pod from its address. Only throttling
+//! holds all of them, because the account's budget is shared.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::delay;
+use crate::cloud::{CloudError, CloudErrorKind};
+use crate::time::Timestamp;
+
+/// How long after its last try a failure still counts: what is not tried any more is no trouble.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
+/// The APIs without which no address comes.
+const GROWTH: [&str; 5] = [
+    "DescribeNetworkInterfaces",
+    "CreateNetworkInterface",
+    "AttachNetworkInterface",
+    "AssignPrivateIpAddresses",
+    "DescribeSubnets",
+];
+
+/// One API that failed last time.
+#[derive(Clone, Debug)]
+struct Failing {
+    failures: u32,
+    until: Timestamp,
+    error: CloudError,
+}
+
+/// The APIs that failed last time.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pushback {
+    failing: BTreeMap<&'static str, Failing>,
+    throttled_at: Option<Timestamp>,
+    throttled_until: Timestamp,
+}
+
+impl Pushback {
+    /// A call of `api` failed for a reason that is not its arguments'.
+    pub(super) fn failed(&mut self, api: &'static str, error: CloudError, now: Timestamp, chance: u64) {
+        let failures = self.failing.get(api).map_or(0, |failing| failing.failures).saturating_add(1);
+        let until = now + delay(failures, chance);
+        if error.kind == CloudErrorKind::Throttled {
+            self.throttled_at = Some(now);
+            self.throttled_until = self.throttled_until.max(until);
+        }
+        self.failing.insert(api, Failing { failures, until, error });
+    }
+
+    /// A call of `api` went well.
+    pub(super) fn went_well(&mut self, api: &'static str) {
+        self.failing.remove(api);
+    }
+
+    /// Drops what was not tried again for long.
+    pub(super) fn age(&mut self, now: Timestamp) {
+        if !self.failing.is_empty() {
+            self.failing.retain(|_, failing| now.since(failing.until) < FORGOTTEN_AFTER);
+        }
+    }
+
+    /// When `api` may be called; a time in the past when it may be called now.
+    pub(super) fn until(&self, api: &str) -> Timestamp {
+        self.failing.get(api).map_or(self.throttled_until, |failing| failing.until.max(self.throttled_until))
+    }
+
+    /// Whether `api` may be called now.
+    pub(super) fn permits(&self, api: &str, now: Timestamp) -> bool {
+        self.until(api) <= now
+    }
+
+    /// Whether `api` fails for want of permission, which waiting does not mend.
+    pub(super) fn denied(&self, api: &str) -> bool {
+        self.failing.get(api).is_some_and(|failing| failing.error.kind == CloudErrorKind::Denied)
+    }
+
+    /// The next time at which something may be tried again.
+    pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
+        let own = self.failing.values().map(|failing| failing.until);
+        own.chain([self.throttled_until]).filter(|until| *until > now).min()
+    }
+
+    /// When EC2 last throttled.
+    pub(super) fn throttled_at(&self) -> Option<Timestamp> {
+        self.throttled_at
+    }
+
+    /// What keeps addresses from coming: the failure and when it is tried again.
+    pub(super) fn against_growth(&self) -> Option<(&CloudError, Timestamp)> {
+        GROWTH.iter().find_map(|api| self.failing.get(api).map(|failing| (&failing.error, self.until(api))))
+    }
+
+    /// Any failure, those that keep addresses from coming first.
+    pub(super) fn any(&self) -> Option<&CloudError> {
+        let growth = self.against_growth().map(|(error, _)| error);
+        growth.or_else(|| self.failing.values().next().map(|failing| &failing.error))
+    }
+}

@@ -1,0 +1,176 @@
+//! The journal's records become the state again. Restart has no other recovery path.
+
+use std::collections::BTreeMap;
+
+use super::{Config, Creation, NodeState, Op};
+use crate::cloud::{NodeIdentity, Supply};
+use crate::eni::Phase;
+use crate::event::{Effect, Record};
+use crate::lease::{Lease, LeaseState};
+use crate::limits::InstanceType;
+use crate::report::Why;
+use crate::time::Timestamp;
+
+/// What the journal knows about the node itself, for a start at which nobody else answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// Who it is.
+    pub identity: Option<NodeIdentity>,
+    /// What its instance type allows.
+    pub instance_type: Option<InstanceType>,
+}
+
+impl Remembered {
+    /// The last word of `records` on each.
+    pub fn from_records(records: &[Record]) -> Self {
+        let mut remembered = Self::default();
+        for record in records {
+            match record {
+                Record::Identity { identity } => remembered.identity = Some(identity.clone()),
+                Record::Limits { instance_type } => remembered.instance_type = Some(instance_type.clone()),
+                Record::Creating { .. }
+                | Record::NotCreated { .. }
+                | Record::Eni { .. }
+                | Record::EniGone { .. }
+                | Record::Reserved { .. }
+                | Record::Bound { .. }
+                | Record::Released { .. } => {}
+            }
+        }
+        remembered
+    }
+}
+
+impl NodeState {
+    /// The state that `records` describe, and what is to be done at once: ENIs are set up again (which
+    /// changes nothing where all is well) and pods whose wiring was interrupted are unwired.
+    pub fn restore(
+        config: Config,
+        identity: NodeIdentity,
+        instance_type: InstanceType,
+        records: &[Record],
+        now: Timestamp,
+    ) -> (Self, Vec<Effect>) {
+        let mut node = Self::new(config, identity, instance_type, now);
+        let mut creating: BTreeMap<String, Creation> = BTreeMap::new();
+        for record in records {
+            node.apply(record, &mut creating, now);
+        }
+        node.unresolved = creating.into_values().collect();
+        let mut effects = Vec::new();
+        let setups: Vec<_> = node
+            .enis
+            .values_mut()
+            .filter(|eni| eni.phase == Phase::Ready && !eni.is_primary())
+            .map(|eni| {
+                eni.busy = true;
+                eni.id.clone()
+            })
+            .collect();
+        for id in setups {
+            let Some(wiring) = node.enis.get(&id).map(|eni| eni.wiring(node.config.eni_mtu)) else { continue };
+            let op = node.op(Op::SetUp { eni: id });
+            effects.push(Effect::SetUpEni { op, wiring });
+        }
+        let interrupted: Vec<_> = node
+            .leases
+            .values_mut()
+            .filter(|lease| matches!(lease.state, LeaseState::Reserved(_) | LeaseState::Unbinding(_)))
+            .filter_map(|lease| lease.unbind(now).ok().map(|holder| holder.wiring.clone()))
+            .collect();
+        for wiring in interrupted {
+            let op = node.op(Op::Unwire { address: wiring.address });
+            effects.push(Effect::Unwire { op, wiring });
+        }
+        (node, effects)
+    }
+
+    fn apply(&mut self, record: &Record, creating: &mut BTreeMap<String, Creation>, now: Timestamp) {
+        match record {
+            Record::Identity { .. } | Record::Limits { .. } => {}
+            Record::Creating { new, seat } => {
+                let count = match new.supply {
+                    Supply::Addresses(count) => count,
+                    Supply::Prefixes(count) => count * crate::limits::PREFIX_ADDRESSES,
+                };
+                let because = "asked for before the daemon restarted".to_owned();
+                let creation = Creation { new: new.clone(), seat: *seat, count, because };
+                creating.insert(new.client_token.clone(), creation);
+            }
+            Record::NotCreated { token } => {
+                creating.remove(token);
+            }
+            Record::Eni { eni, addresses } => {
+                self.seen = true;
+                creating.retain(|_, creation| creation.seat != eni.seat);
+                self.leases.retain(|address, lease| lease.eni != eni.id || addresses.contains(address));
+                for address in addresses {
+                    let lease = || Lease::free(*address, eni.id.clone(), Why::Journal, now);
+                    self.leases.entry(*address).or_insert_with(lease);
+                }
+                self.enis.insert(eni.id.clone(), eni.clone());
+            }
+            Record::EniGone { eni } => {
+                self.enis.remove(eni);
+                self.leases.retain(|_, lease| lease.eni != *eni);
+            }
+            Record::Reserved { address, holder } => {
+                if let Some(lease) = self.leases.get_mut(address) {
+                    lease.state = LeaseState::Reserved(holder.clone());
+                    self.attachments.insert(holder.attachment.clone(), *address);
+                }
+            }
+            Record::Bound { address, at } => {
+                if let Some(lease) = self.leases.get_mut(address) {
+                    // The reservation stands before it, or the record belongs to an ENI that is gone.
+                    let _impossible = lease.bind(*at);
+                }
+            }
+            Record::Released { address, cool_until } => {
+                if let Some(lease) = self.leases.get_mut(address) {
+                    if let Some(holder) = lease.state.holder() {
+                        self.attachments.remove(&holder.attachment);
+                    }
+                    // A clock that stepped back must not keep an address cold for longer than it cools.
+                    let until = (*cool_until).min(now + self.config.cooldown);
+                    lease.state = LeaseState::Cooling { until };
+                    lease.since = now;
+                }
+            }
+        }
+    }
+
+    /// The fewest records that give this state back: what a compacted journal holds.
+    pub fn records(&self) -> Vec<Record> {
+        let mut records = vec![
+            Record::Identity { identity: self.identity.clone() },
+            Record::Limits { instance_type: self.instance_type.clone() },
+        ];
+        for eni in self.enis.values() {
+            let addresses =
+                self.leases.values().filter(|lease| lease.eni == eni.id).map(|lease| lease.address).collect();
+            records.push(Record::Eni { eni: eni.clone(), addresses });
+        }
+        for creation in self.creations() {
+            records.push(Record::Creating { new: creation.new.clone(), seat: creation.seat });
+        }
+        for lease in self.leases.values() {
+            let address = lease.address;
+            if let Some(holder) = lease.state.holder() {
+                records.push(Record::Reserved { address, holder: holder.clone() });
+            }
+            match &lease.state {
+                LeaseState::Bound(_) | LeaseState::Quarantined { holder: Some(_), .. } => {
+                    records.push(Record::Bound { address, at: lease.since });
+                }
+                LeaseState::Cooling { until } => records.push(Record::Released { address, cool_until: *until }),
+                LeaseState::Free
+                | LeaseState::Reserved(_)
+                | LeaseState::Unbinding(_)
+                | LeaseState::Returning
+                | LeaseState::Quarantined { holder: None, .. } => {}
+            }
+        }
+        records
+    }
+}

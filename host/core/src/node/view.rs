@@ -1,0 +1,548 @@
+//! What strategies and people are shown of the state.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::NodeState;
+use crate::demand::BUCKET;
+use crate::eni::Phase;
+use crate::ids::{EniId, SubnetId};
+use crate::lease::{Lease, LeaseState};
+use crate::limits::{Mode, PREFIX_ADDRESSES};
+use crate::report::{Decision, WaitReason};
+use crate::snapshot::{
+    Context, EniPhase, EniUse, Limits, MAX_ENIS, MAX_SUBNETS, MaxPodsSnapshot, Pods, Pressure, SubnetSnapshot,
+    SubnetUse, WarmPoolSnapshot,
+};
+use crate::time::Timestamp;
+
+/// One screen about the node.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// `i-…`.
+    pub instance: String,
+    /// For example `m5.large`.
+    pub instance_type: String,
+    /// The zone.
+    pub zone: String,
+    /// How addresses are supplied.
+    pub mode: Mode,
+    /// Whether an ADD could be served at once.
+    pub ready: bool,
+    /// Why EC2 cannot be reached or refuses, when it does: growth and giving back wait, ADDs are served
+    /// from what is there.
+    pub degraded: Option<String>,
+    /// Why an ADD would wait now, when it would.
+    pub waiting_for: Option<String>,
+    /// The pool in numbers.
+    pub pool: PoolStatus,
+    /// ENIs in seat order.
+    pub enis: Vec<EniStatus>,
+    /// Subnets that may take new ENIs.
+    pub subnets: Vec<SubnetStatus>,
+    /// The strategies' last decisions.
+    pub strategies: Vec<StrategyStatus>,
+    /// EC2 calls made since the daemon started, by API name.
+    pub calls: BTreeMap<&'static str, u64>,
+}
+
+/// The pool in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PoolStatus {
+    /// Addresses held in any state.
+    pub total: u32,
+    /// Ready to be bound.
+    pub free: u32,
+    /// Reserved, bound or being unbound.
+    pub bound: u32,
+    /// Released and not yet reusable.
+    pub cooling: u32,
+    /// Out of service because two views disagree.
+    pub quarantined: u32,
+    /// ADDs that wait.
+    pub waiting: u32,
+    /// ENIs that may carry pods.
+    pub max_enis: u32,
+    /// The node's pod ceiling, where one is known.
+    pub max_pods: Option<u32>,
+}
+
+/// One ENI.
+#[derive(Clone, Debug, Serialize)]
+pub struct EniStatus {
+    /// Its id.
+    pub id: EniId,
+    /// Device index.
+    pub device: u32,
+    /// Its subnet.
+    pub subnet: SubnetId,
+    /// Its own address.
+    pub primary_address: Ipv4Addr,
+    /// Where it is in its life.
+    pub phase: &'static str,
+    /// Pod addresses on it.
+    pub addresses: u32,
+    /// Of those, free.
+    pub free: u32,
+    /// Of those, bound.
+    pub bound: u32,
+    /// Why the node has it.
+    pub why: String,
+}
+
+/// One subnet.
+#[derive(Clone, Debug, Serialize)]
+pub struct SubnetStatus {
+    /// Its id.
+    pub id: SubnetId,
+    /// Addresses EC2 reports as free.
+    pub free: u32,
+    /// Its place in the strategy's order, if it may be used.
+    pub rank: Option<usize>,
+}
+
+/// A strategy's last decision.
+#[derive(Clone, Debug, Serialize)]
+pub struct StrategyStatus {
+    /// `warm-pool`, `max-pods` or `subnet-selection`.
+    pub kind: &'static str,
+    /// Who answered.
+    pub strategy: String,
+    /// Which step of the ladder answered.
+    pub rung: String,
+    /// The target, in words.
+    pub target: String,
+    /// Its reason.
+    pub reason: String,
+    /// What went wrong above.
+    pub faults: Vec<String>,
+}
+
+/// One address.
+#[derive(Clone, Debug, Serialize)]
+pub struct AddressStatus {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// The ENI it is on.
+    pub eni: EniId,
+    /// Where it is in its life.
+    pub state: &'static str,
+    /// For how long, seconds.
+    pub for_secs: u64,
+    /// The pod, if one holds it.
+    pub pod: Option<String>,
+    /// The attachment, if one holds it.
+    pub attachment: Option<String>,
+    /// Why the node holds it.
+    pub why: String,
+    /// What happens to it next.
+    pub next: String,
+}
+
+/// The answer to `enid explain`: every line in words, outermost cause last.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// What was asked about.
+    pub subject: String,
+    /// The facts and reasons.
+    pub lines: Vec<String>,
+}
+
+fn count<T>(items: impl Iterator<Item = T>) -> u32 {
+    u32::try_from(items.count()).unwrap_or(u32::MAX)
+}
+
+fn small(n: u32) -> u16 {
+    u16::try_from(n).unwrap_or(u16::MAX)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl NodeState {
+    fn context(&self, now: Timestamp) -> Context {
+        // Sequence, seed, settings and state are the policy host's to fill in.
+        Context { now_ms: now.0, wall_secs: now.0 / 1000, ..Context::default() }
+    }
+
+    pub(super) fn warm_pool_snapshot(&mut self, now: Timestamp) -> WarmPoolSnapshot {
+        let history = self.demand.buckets(now);
+        let mut enis: Vec<_> = self.enis.values().collect();
+        enis.sort_by_key(|eni| eni.seat);
+        let candidates = self.candidates(now);
+        let index_of = |id: &SubnetId| candidates.iter().position(|(other, _)| other == id);
+        let uses = enis
+            .into_iter()
+            .take(MAX_ENIS)
+            .map(|eni| {
+                let on_it = || self.leases.values().filter(|lease| lease.eni == eni.id);
+                EniUse {
+                    slot: small(eni.seat.device),
+                    card: small(eni.seat.card),
+                    subnet: index_of(&eni.subnet).map_or(u16::MAX, |index| u16::try_from(index).unwrap_or(u16::MAX)),
+                    phase: match eni.phase {
+                        Phase::Created | Phase::Attaching { .. } => EniPhase::Coming,
+                        Phase::Ready => EniPhase::Ready,
+                        Phase::Leaving(_) => EniPhase::Leaving,
+                    },
+                    primary: eni.is_primary(),
+                    age_ms: millis(now.since(eni.known_since)),
+                    capacity: self.instance_type.addresses_per_eni(self.config.mode),
+                    assigned: count(on_it()),
+                    free: count(on_it().filter(|lease| lease.is_free())),
+                    bound: count(on_it().filter(|lease| lease.is_held())),
+                    cooling: count(on_it().filter(|lease| matches!(lease.state, LeaseState::Cooling { .. }))),
+                    prefixes: 0,
+                    idle_ms: millis(now.since(eni.last_use)),
+                }
+            })
+            .collect();
+        let supply = self.supply(now);
+        WarmPoolSnapshot {
+            context: self.context(now),
+            mode: self.config.mode,
+            limits: Limits {
+                max_enis: self.usable_enis(),
+                slots_per_eni: self.instance_type.slots_per_eni(),
+                addresses_per_slot: match self.config.mode {
+                    Mode::SecondaryIp => 1,
+                    Mode::Prefix => PREFIX_ADDRESSES,
+                },
+                prefixes: self.instance_type.supports_prefixes(),
+                trunk_reserve: 0,
+            },
+            enis: uses,
+            blocks: Vec::new(),
+            bucket_ms: millis(BUCKET),
+            history,
+            subnets: candidates.into_iter().map(|(_, subnet)| subnet).collect(),
+            pressure: Pressure {
+                throttled: self.backoff.throttled_at.is_some_and(|at| now.since(at) < Duration::from_secs(60)),
+                budget_milli: if self.backoff.until > now { 0 } else { 1000 },
+                in_flight_enis: count(self.enis.values().filter(|eni| eni.phase.is_coming()))
+                    + count(self.creations()),
+                in_flight_addresses: supply.coming,
+            },
+            pods: Pods {
+                bound: self.held_addresses(),
+                waiting: supply.waiting,
+                expected: 0,
+                max: self.max_pods_in_force(),
+            },
+        }
+    }
+
+    pub(super) fn subnet_snapshot(&self, now: Timestamp) -> (SubnetSnapshot, Vec<SubnetId>) {
+        let (ids, candidates) = self.candidates(now).into_iter().unzip();
+        let wanted = self.instance_type.ipv4_per_eni;
+        (SubnetSnapshot { context: self.context(now), mode: self.config.mode, wanted, candidates }, ids)
+    }
+
+    /// The question to the max-pods strategy about this node.
+    pub fn max_pods_snapshot(&self, now: Timestamp) -> MaxPodsSnapshot {
+        MaxPodsSnapshot {
+            context: self.context(now),
+            mode: self.config.mode,
+            instance_type: self.instance_type.name.clone(),
+            max_enis: self.usable_enis(),
+            ipv4_per_eni: self.instance_type.ipv4_per_eni,
+            prefixes: self.instance_type.supports_prefixes(),
+            vcpus: self.instance_type.vcpus,
+            memory_mib: self.instance_type.memory_mib,
+            custom_networking: false,
+            reserved_enis: 0,
+            uncapped: false,
+        }
+    }
+
+    fn candidates(&self, now: Timestamp) -> Vec<(SubnetId, SubnetUse)> {
+        let mut subnets: Vec<_> = self.subnets.iter().collect();
+        subnets.sort_by_key(|subnet| (std::cmp::Reverse(subnet.free), &subnet.id));
+        subnets
+            .into_iter()
+            .take(MAX_SUBNETS)
+            .map(|subnet| {
+                let in_flight: u32 =
+                    self.creations().filter(|creation| creation.new.subnet == subnet.id).map(|c| c.count + 1).sum();
+                let exhausted = self.exhausted.get(&subnet.id).filter(|exhausted| exhausted.until > now);
+                let size = 1u32.checked_shl(32 - u32::from(subnet.cidr.prefix_len())).unwrap_or(u32::MAX);
+                let free = subnet.free.saturating_sub(in_flight);
+                let subnet_use = SubnetUse {
+                    free,
+                    // EC2 keeps the first four addresses and the last.
+                    total: size.saturating_sub(5),
+                    free_blocks: free / PREFIX_ADDRESSES,
+                    primary: subnet.id == self.identity.subnet,
+                    role: subnet.role,
+                    cluster: subnet.cluster,
+                    recent_failures: exhausted.map_or(0, |exhausted| exhausted.failures),
+                    in_flight,
+                    enis: count(self.enis.values().filter(|eni| eni.subnet == subnet.id)),
+                    hints: Vec::new(),
+                };
+                (subnet.id.clone(), subnet_use)
+            })
+            .collect()
+    }
+
+    /// Why an ADD would wait, or waits, now.
+    pub fn wait_reason(&self, now: Timestamp) -> WaitReason {
+        let supply = self.supply(now);
+        if !self.seen {
+            return match &self.backoff.error {
+                Some(error) => self.cloud_reason(error, now),
+                None => WaitReason::Starting,
+            };
+        }
+        if let Some(eni) = self.enis.values().find(|eni| eni.phase.is_coming()) {
+            return WaitReason::EniComing { doing: if eni.phase == Phase::Created { "attached" } else { "set up" }.to_owned() };
+        }
+        if self.creations().next().is_some() {
+            return WaitReason::EniComing { doing: "created".to_owned() };
+        }
+        if supply.coming > 0 {
+            return WaitReason::Growing { in_flight: supply.coming };
+        }
+        if let Some(error) = &self.backoff.error {
+            return self.cloud_reason(error, now);
+        }
+        if supply.held.saturating_sub(supply.unusable) >= supply.max_pods {
+            return WaitReason::MaxPods { max_pods: supply.max_pods };
+        }
+        let room = supply.enis.iter().any(|eni| eni.ready && eni.room > 0) || supply.enis_counted < supply.max_enis;
+        if room && let Some(subnet) = self.exhausted.keys().next() {
+            return WaitReason::SubnetsExhausted { subnet: subnet.clone() };
+        }
+        if room && !supply.may_create && !self.subnets.is_empty() {
+            return match self.subnets.iter().max_by_key(|subnet| subnet.free) {
+                Some(subnet) if subnet.free < 2 => WaitReason::SubnetsExhausted { subnet: subnet.id.clone() },
+                Some(_) | None => WaitReason::NoSubnet,
+            };
+        }
+        if room {
+            return WaitReason::Scheduled;
+        }
+        let cooling: Vec<Timestamp> = self.leases.values().filter_map(cooling_until).collect();
+        if let Some(first) = cooling.iter().min() {
+            return WaitReason::Cooling { cooling: count(cooling.iter()), secs: first.since(now).as_secs() };
+        }
+        WaitReason::NodeFull { bound: self.held_addresses(), total: supply.held, max_enis: supply.max_enis }
+    }
+
+    fn cloud_reason(&self, error: &crate::cloud::CloudError, now: Timestamp) -> WaitReason {
+        let retry_secs = self.backoff.until.since(now).as_secs();
+        WaitReason::Cloud { call: error.call.clone(), kind: error.kind, retry_secs }
+    }
+
+    /// One screen about the node.
+    pub fn status(&self, now: Timestamp) -> Status {
+        let pool = self.pool_status();
+        let mut enis: Vec<_> = self.enis.values().collect();
+        enis.sort_by_key(|eni| eni.seat);
+        let order = self.subnet_order.as_ref().map_or(&[][..], |decision| decision.target.as_slice());
+        let ready = pool.free > 0 && !self.stopping;
+        Status {
+            instance: self.identity.instance.to_string(),
+            instance_type: self.identity.instance_type.clone(),
+            zone: self.identity.zone.clone(),
+            mode: self.config.mode,
+            ready,
+            degraded: self.backoff.error.as_ref().map(ToString::to_string),
+            waiting_for: (!ready).then(|| self.wait_reason(now).to_string()),
+            pool,
+            enis: enis.into_iter().map(|eni| self.eni_status(eni)).collect(),
+            subnets: self
+                .subnets
+                .iter()
+                .map(|subnet| SubnetStatus {
+                    id: subnet.id.clone(),
+                    free: subnet.free,
+                    rank: order.iter().position(|id| *id == subnet.id),
+                })
+                .collect(),
+            strategies: self.strategies(),
+            calls: self.calls.clone(),
+        }
+    }
+
+    /// The pool in numbers.
+    pub fn pool_status(&self) -> PoolStatus {
+        let mut pool = PoolStatus {
+            waiting: u32::try_from(self.waiters.len()).unwrap_or(u32::MAX),
+            max_enis: self.usable_enis(),
+            max_pods: Some(self.max_pods_in_force()).filter(|max| *max != u32::MAX),
+            ..PoolStatus::default()
+        };
+        for lease in self.leases.values() {
+            pool.total += 1;
+            match lease.state {
+                LeaseState::Free => pool.free += 1,
+                LeaseState::Reserved(_) | LeaseState::Bound(_) | LeaseState::Unbinding(_) => pool.bound += 1,
+                LeaseState::Cooling { .. } => pool.cooling += 1,
+                LeaseState::Returning => {}
+                LeaseState::Quarantined { .. } => pool.quarantined += 1,
+            }
+        }
+        pool
+    }
+
+    fn eni_status(&self, eni: &crate::eni::Eni) -> EniStatus {
+        let on_it = || self.leases.values().filter(|lease| lease.eni == eni.id);
+        EniStatus {
+            id: eni.id.clone(),
+            device: eni.seat.device,
+            subnet: eni.subnet.clone(),
+            primary_address: eni.primary_address,
+            phase: eni.phase.name(),
+            addresses: count(on_it()),
+            free: count(on_it().filter(|lease| lease.is_free())),
+            bound: count(on_it().filter(|lease| lease.is_held())),
+            why: eni.why.to_string(),
+        }
+    }
+
+    fn strategies(&self) -> Vec<StrategyStatus> {
+        fn row<T>(kind: &'static str, decision: &Decision<T>, target: String) -> StrategyStatus {
+            StrategyStatus {
+                kind,
+                strategy: decision.strategy.clone(),
+                rung: decision.rung.to_string(),
+                target,
+                reason: decision.reason.clone(),
+                faults: decision.faults.clone(),
+            }
+        }
+        let mut rows = Vec::new();
+        if let Some(band) = &self.band {
+            rows.push(row("warm-pool", band, band.target.to_string()));
+        }
+        if let Some(max_pods) = &self.max_pods {
+            rows.push(row("max-pods", max_pods, format!("{} pods", max_pods.target)));
+        }
+        if let Some(order) = &self.subnet_order {
+            let ids: Vec<&str> = order.target.iter().map(SubnetId::as_str).collect();
+            rows.push(row("subnet-selection", order, ids.join(" > ")));
+        }
+        rows
+    }
+
+    /// All addresses, in order.
+    pub fn addresses(&self, now: Timestamp) -> Vec<AddressStatus> {
+        self.leases.values().map(|lease| address_status(lease, now)).collect()
+    }
+
+    /// The pod addresses per ENI in seat order: what `enid plan` prints.
+    pub fn addresses_per_eni(&self) -> Vec<u32> {
+        let mut enis: Vec<_> = self.enis.values().collect();
+        enis.sort_by_key(|eni| eni.seat);
+        enis.into_iter().map(|eni| self.eni_status(eni).addresses).collect()
+    }
+
+    /// Why an address is (not) here and what happens to it next.
+    pub fn explain_address(&self, address: Ipv4Addr, now: Timestamp) -> Explanation {
+        let mut lines = Vec::new();
+        if let Some(lease) = self.leases.get(&address) {
+            let status = address_status(lease, now);
+            lines.push(format!("{address} is {} on {} since {} s", status.state, status.eni, status.for_secs));
+            if let Some(holder) = lease.state.holder() {
+                let pod = holder.pod.as_ref().map_or_else(|| "no pod name".to_owned(), ToString::to_string);
+                lines.push(format!("held by {pod}, attachment {}, link {}", holder.attachment, holder.wiring.host_veth));
+            }
+            lines.push(format!("why it is here: {}", lease.why));
+            lines.push(format!("next: {}", status.next));
+            lines.extend(self.eni_lines(&lease.eni));
+        } else if let Some(eni) = self.enis.values().find(|eni| eni.primary_address == address) {
+            lines.push(format!("{address} is the primary address of {}; pods never get it", eni.id));
+            lines.extend(self.eni_lines(&eni.id.clone()));
+        } else {
+            lines.push(format!("{address} is on none of this node's {} ENIs", self.enis.len()));
+        }
+        Explanation { subject: format!("address {address}"), lines }
+    }
+
+    /// Why an ENI is (not) here and what happens to it next.
+    pub fn explain_eni(&self, id: &EniId) -> Explanation {
+        let mut lines = self.eni_lines(id);
+        if lines.is_empty() {
+            lines.push(format!("{id} is not one of this node's {} ENIs", self.enis.len()));
+        }
+        if let Some(band) = &self.band {
+            lines.push(format!(
+                "the pool's target: {} (by {}, {}: {})",
+                band.target, band.strategy, band.rung, band.reason
+            ));
+        }
+        Explanation { subject: format!("ENI {id}"), lines }
+    }
+
+    /// Every attachment of the pod, explained.
+    pub fn explain_pod(&self, namespace: &str, name: &str, now: Timestamp) -> Explanation {
+        let subject = format!("pod {namespace}/{name}");
+        let held = self.leases.values().filter(|lease| {
+            lease.state.holder().and_then(|holder| holder.pod.as_ref()).is_some_and(|pod| pod.namespace == namespace && pod.name == name)
+        });
+        let mut lines: Vec<String> = held.flat_map(|lease| self.explain_address(lease.address, now).lines).collect();
+        let waits = self.waiters.iter().any(|w| w.pod.as_ref().is_some_and(|p| p.namespace == namespace && p.name == name));
+        if waits {
+            lines.push(format!("waits for an address: {}", self.wait_reason(now)));
+        }
+        if lines.is_empty() {
+            lines.push(format!("{subject} holds no address on this node and waits for none"));
+        }
+        Explanation { subject, lines }
+    }
+
+    fn eni_lines(&self, id: &EniId) -> Vec<String> {
+        let Some(eni) = self.enis.get(id) else { return Vec::new() };
+        let status = self.eni_status(eni);
+        let subnet_why = self.subnet_order.as_ref().map_or_else(String::new, |order| {
+            format!(" (subnet order by {}: {})", order.strategy, order.reason)
+        });
+        vec![
+            format!(
+                "{id} is {} at device {} in {}{subnet_why}: {} pod addresses, {} free, {} bound",
+                status.phase, status.device, status.subnet, status.addresses, status.free, status.bound
+            ),
+            format!("why {id} is here: {}", eni.why),
+        ]
+    }
+}
+
+fn cooling_until(lease: &Lease) -> Option<Timestamp> {
+    match lease.state {
+        LeaseState::Cooling { until } => Some(until),
+        LeaseState::Free
+        | LeaseState::Reserved(_)
+        | LeaseState::Bound(_)
+        | LeaseState::Unbinding(_)
+        | LeaseState::Returning
+        | LeaseState::Quarantined { .. } => None,
+    }
+}
+
+fn address_status(lease: &Lease, now: Timestamp) -> AddressStatus {
+    let next = match &lease.state {
+        LeaseState::Free => "the next pod may get it".to_owned(),
+        LeaseState::Reserved(_) => "bound when the kernel has wired the pod".to_owned(),
+        LeaseState::Bound(_) => "cooling when the pod is deleted".to_owned(),
+        LeaseState::Unbinding(_) => "cooling when the kernel has unwired the pod".to_owned(),
+        LeaseState::Cooling { until } => format!("free in {} s", until.since(now).as_secs_f64().ceil()),
+        LeaseState::Returning => "leaves when EC2 confirms".to_owned(),
+        LeaseState::Quarantined { why, .. } => format!("stays out of service while {why}"),
+    };
+    let holder = lease.state.holder();
+    AddressStatus {
+        address: lease.address,
+        eni: lease.eni.clone(),
+        state: lease.state.name(),
+        for_secs: now.since(lease.since).as_secs(),
+        pod: holder.and_then(|holder| holder.pod.as_ref()).map(ToString::to_string),
+        attachment: holder.map(|holder| holder.attachment.to_string()),
+        why: lease.why.to_string(),
+        next,
+    }
+}

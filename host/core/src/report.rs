@@ -1,0 +1,173 @@
+//! Why: every reason shown to a person comes from here, so that logs, CNI errors, `enid explain`, metrics
+//! and events say the same.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cloud::CloudErrorKind;
+use crate::ids::{EniId, SubnetId};
+
+/// Which step of the ladder answered a question to a strategy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rung {
+    /// The configured component, just now.
+    Live,
+    /// Its last good answer, at most a minute old.
+    LastGood,
+    /// The configured fallback component.
+    Fallback,
+    /// The strategy compiled into the host.
+    Builtin,
+    /// Nobody: the previous target stays.
+    Hold,
+}
+
+impl fmt::Display for Rung {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rung::Live => "live",
+            Rung::LastGood => "last-good",
+            Rung::Fallback => "fallback",
+            Rung::Builtin => "builtin",
+            Rung::Hold => "hold",
+        })
+    }
+}
+
+/// An admitted answer and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision<T> {
+    /// What to aim for.
+    pub target: T,
+    /// Which step of the ladder answered.
+    pub rung: Rung,
+    /// The strategy that answered: its name and, for components, the first digits of its digest.
+    pub strategy: String,
+    /// Its reason.
+    pub reason: String,
+    /// When it wants to be asked again.
+    pub next_check: Option<Duration>,
+    /// What went wrong on the steps above, if anything.
+    pub faults: Vec<String>,
+    /// Fuel that the answer cost, when a component gave it.
+    pub fuel: Option<u64>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Why a pod waits for its address, or was refused one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum WaitReason {
+    /// The node has just started and has not seen its ENIs yet.
+    #[error("the node is starting and does not know its ENIs yet")]
+    Starting,
+    /// Addresses are on their way.
+    #[error("{in_flight} addresses are being assigned")]
+    Growing {
+        /// How many.
+        in_flight: u32,
+    },
+    /// An ENI is on its way.
+    #[error("an ENI is being {doing}")]
+    EniComing {
+        /// `created`, `attached` or `set up`.
+        doing: String,
+    },
+    /// Every ENI is full and there is no slot for another.
+    #[error("the node is full: {bound} pods hold all {total} addresses that {max_enis} ENIs may carry")]
+    NodeFull {
+        /// Bound addresses.
+        bound: u32,
+        /// All addresses.
+        total: u32,
+        /// ENIs that may carry pods.
+        max_enis: u32,
+    },
+    /// Released addresses are still cooling and nothing else is left.
+    #[error("{cooling} addresses are cooling down, the first for another {secs} s")]
+    Cooling {
+        /// How many.
+        cooling: u32,
+        /// Seconds until the first is free.
+        secs: u64,
+    },
+    /// The maximum number of pods is reached.
+    #[error("the node holds its maximum of {max_pods} pod addresses")]
+    MaxPods {
+        /// The maximum.
+        max_pods: u32,
+    },
+    /// No subnet has room.
+    #[error("no eligible subnet has free addresses (last tried {subnet})")]
+    SubnetsExhausted {
+        /// The last one tried.
+        subnet: SubnetId,
+    },
+    /// No subnet may be used at all.
+    #[error("no subnet of this zone is eligible for pods")]
+    NoSubnet,
+    /// EC2 refused or failed; we try again.
+    #[error("{call} {kind}; next try in {retry_secs} s")]
+    Cloud {
+        /// The EC2 API name.
+        call: String,
+        /// The kind of failure.
+        kind: CloudErrorKind,
+        /// Seconds until the next try.
+        retry_secs: u64,
+    },
+    /// Growth has been asked for and has not begun.
+    #[error("growth has been scheduled")]
+    Scheduled,
+    /// The daemon is stopping.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+/// Why an address is where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum Why {
+    /// It was on the ENI when the daemon first looked.
+    #[error("it was on {eni} when the daemon first looked")]
+    Found {
+        /// The ENI.
+        eni: EniId,
+    },
+    /// It was assigned to reach the warm-pool target.
+    #[error("assigned by {call} because {because}")]
+    Grown {
+        /// The EC2 API name.
+        call: String,
+        /// The shortage that asked for it.
+        because: String,
+    },
+    /// It is the node's primary ENI.
+    #[error("it is the instance's primary ENI")]
+    Primary,
+    /// It was known from the journal of an earlier run.
+    #[error("it is known from the journal of an earlier run")]
+    Journal,
+}
+
+/// Why an address is out of service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "kebab-case", tag = "reason")]
+pub enum Quarantine {
+    /// The journal says that a pod has it, EC2 does not list it on our ENI.
+    #[error("a pod holds it but EC2 no longer lists it on {eni}")]
+    NotInCloud {
+        /// The ENI it was on.
+        eni: EniId,
+    },
+    /// The kernel routes it to a pod that the journal does not know.
+    #[error("the kernel routes it to {host_veth}, which the journal does not know")]
+    UnknownPod {
+        /// The link.
+        host_veth: String,
+    },
+}

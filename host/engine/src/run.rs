@@ -1,0 +1,596 @@
+//! The loop: requests and outcomes become events, effects are performed, outcomes come back.
+//!
+//! One task owns [`NodeState`]. Kernel work is polled here because its threads do the waiting; EC2 calls
+//! and strategies run as tasks of their own, so that parsing a long reply or a slow component never
+//! delays an ADD.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use enid_core::cloud::{CloudError, CloudErrorKind, NodeIdentity};
+use enid_core::event::{Answer, CloudCall, CloudReply, Effect, Event, OpId, Record, Ticket};
+use enid_core::ids::{Attachment, EniId, PodName, SubnetId};
+use enid_core::node::{AddressStatus, Config, Explanation, NodeState, Status};
+use enid_core::report::Decision;
+use enid_core::snapshot::MaxPodsSnapshot;
+use enid_core::time::Timestamp;
+use enid_core::wiring::{NodeWiring, PodWiring};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, error, info, warn};
+
+use crate::clock::Clock;
+use crate::ports::{Cloud, Datapath, DatapathError, Drift, Store, Strategist, Wired};
+
+/// Requests that may queue for the loop; a runtime that sends more waits on its socket.
+pub const QUEUE: usize = 1024;
+/// How often the kernel's pods are compared with the leases.
+const KERNEL_EVERY: Duration = Duration::from_secs(60);
+/// How long effects under way may take to finish at shutdown.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Journal records after which it is compacted.
+const COMPACT_AFTER: usize = 8_192;
+
+/// A request of the container runtime, with whom to answer.
+#[derive(Debug)]
+pub enum Request {
+    /// CNI ADD.
+    Add {
+        /// Which attachment.
+        attachment: Attachment,
+        /// Whose.
+        pod: Option<PodName>,
+        /// When the runtime gives up.
+        deadline: Timestamp,
+        /// The pod's network namespace.
+        netns: OwnedFd,
+        /// Whom to answer.
+        reply: oneshot::Sender<Reply>,
+    },
+    /// CNI DEL.
+    Del {
+        /// Which attachment.
+        attachment: Attachment,
+        /// When it was asked for, when that is not now.
+        issued: Option<Timestamp>,
+        /// Whom to answer.
+        reply: oneshot::Sender<Reply>,
+    },
+    /// CNI CHECK.
+    Check {
+        /// Which attachment.
+        attachment: Attachment,
+        /// The pod's network namespace, when the runtime still has one.
+        netns: Option<OwnedFd>,
+        /// Whom to answer.
+        reply: oneshot::Sender<Reply>,
+    },
+    /// A question about the state.
+    Query {
+        /// What is asked.
+        query: Query,
+        /// Whom to answer.
+        reply: oneshot::Sender<View>,
+    },
+    /// The operator changed the settings.
+    Reconfigure {
+        /// What decisions depend on.
+        config: Box<Config>,
+        /// What the kernel depends on.
+        wiring: Box<NodeWiring>,
+    },
+    /// A strategy was replaced.
+    StrategyReplaced,
+}
+
+/// A question about the state.
+#[derive(Clone, Debug)]
+pub enum Query {
+    /// One screen.
+    Status,
+    /// All addresses.
+    Addresses,
+    /// The address of one attachment.
+    Attachment(Attachment),
+    /// Why is this address here?
+    Address(std::net::Ipv4Addr),
+    /// Why is this ENI here?
+    Eni(EniId),
+    /// What about this pod?
+    Pod(PodName),
+}
+
+/// The answer to a [`Query`].
+#[derive(Clone, Debug)]
+pub enum View {
+    /// To [`Query::Status`].
+    Status(Box<Status>),
+    /// To [`Query::Addresses`] and [`Query::Attachment`].
+    Addresses(Vec<AddressStatus>),
+    /// To all others.
+    Explanation(Explanation),
+}
+
+/// The answer to ADD, DEL or CHECK.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// ADD and DEL, and CHECK of what is not there.
+    Answer {
+        /// What the node says.
+        answer: Answer,
+        /// What the kernel said, after a successful ADD.
+        wired: Option<Wired>,
+    },
+    /// CHECK: the differences found; none is well.
+    Checked(Vec<Drift>),
+    /// CHECK: the kernel could not be read.
+    Unreadable(DatapathError),
+}
+
+/// The adapters.
+#[derive(Debug)]
+pub struct Ports<C, D, S, P, K> {
+    /// EC2 and instance metadata.
+    pub cloud: Arc<C>,
+    /// The kernel.
+    pub datapath: Arc<D>,
+    /// The journal.
+    pub store: S,
+    /// The strategies.
+    pub strategist: Arc<P>,
+    /// The clock.
+    pub clock: Arc<K>,
+}
+
+struct Pending {
+    reply: oneshot::Sender<Reply>,
+    netns: Option<OwnedFd>,
+    wired: Option<Wired>,
+}
+
+/// What came back from an effect.
+enum Outcome {
+    Event(Event),
+    Wired { op: OpId, ticket: Ticket, result: Result<Wired, DatapathError> },
+    Checked { ticket: Ticket, result: Result<Vec<Drift>, DatapathError> },
+}
+
+/// The shell around one node.
+pub struct Engine<C, D, S, P, K> {
+    ports: Ports<C, D, S, P, K>,
+    node: NodeState,
+    identity: Arc<NodeIdentity>,
+    pending: BTreeMap<Ticket, Pending>,
+    next_ticket: u64,
+    kernel: FuturesUnordered<BoxFuture<'static, Outcome>>,
+    tasks: JoinSet<Event>,
+}
+
+impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P, K> {
+    /// An engine for `node`; `effects` are what its restoration asked for.
+    pub fn new(ports: Ports<C, D, S, P, K>, node: NodeState, effects: Vec<Effect>) -> Self {
+        let identity = Arc::new(node.identity().clone());
+        let mut engine = Self {
+            ports,
+            node,
+            identity,
+            pending: BTreeMap::new(),
+            next_ticket: 0,
+            kernel: FuturesUnordered::new(),
+            tasks: JoinSet::new(),
+        };
+        engine.perform(effects);
+        engine
+    }
+
+    /// Runs until `shutdown` becomes true: then waiters are told, work under way is finished within
+    /// seconds, and nothing of the pods' wiring is touched.
+    pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut shutdown: watch::Receiver<bool>) {
+        self.compact();
+        self.ask_max_pods();
+        self.look_at_kernel();
+        let mut kernel_at = tokio::time::Instant::now() + KERNEL_EVERY;
+        self.happen(Event::Tick);
+        loop {
+            let now = self.ports.clock.now();
+            let wake = tokio::time::Instant::now() + self.node.next_wake(now).since(now).max(Duration::from_millis(1));
+            tokio::select! {
+                biased;
+                changed = shutdown.changed() => {
+                    if changed.is_err() || *shutdown.borrow() {
+                        break;
+                    }
+                }
+                Some(outcome) = self.kernel.next(), if !self.kernel.is_empty() => self.came_back(outcome),
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.task_done(done),
+                request = requests.recv() => match request {
+                    Some(request) => self.requested(request),
+                    None => break,
+                },
+                () = tokio::time::sleep_until(kernel_at) => {
+                    kernel_at = tokio::time::Instant::now() + KERNEL_EVERY;
+                    self.look_at_kernel();
+                }
+                () = tokio::time::sleep_until(wake) => self.happen(Event::Tick),
+            }
+        }
+        requests.close();
+        self.drain().await;
+    }
+
+    async fn drain(mut self) {
+        self.happen(Event::Stop);
+        let deadline = tokio::time::Instant::now() + DRAIN;
+        while !(self.kernel.is_empty() && self.tasks.is_empty()) {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(deadline) => {
+                    warn!(kernel = self.kernel.len(), cloud = self.tasks.len(), "effects still under way at shutdown");
+                    break;
+                }
+                Some(outcome) = self.kernel.next(), if !self.kernel.is_empty() => self.came_back(outcome),
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.task_done(done),
+            }
+        }
+        self.compact();
+    }
+
+    fn requested(&mut self, request: Request) {
+        match request {
+            Request::Add { attachment, pod, deadline, netns, reply } => {
+                let ticket = self.pend(reply, Some(netns));
+                self.happen(Event::Add { ticket, attachment, pod, deadline });
+            }
+            Request::Del { attachment, issued, reply } => {
+                let ticket = self.pend(reply, None);
+                self.happen(Event::Del { ticket, attachment, issued });
+            }
+            Request::Check { attachment, netns, reply } => {
+                let ticket = self.pend(reply, netns);
+                self.happen(Event::Check { ticket, attachment });
+            }
+            Request::Query { query, reply } => {
+                let now = self.ports.clock.now();
+                let view = match query {
+                    Query::Status => View::Status(Box::new(self.node.status(now))),
+                    Query::Addresses => View::Addresses(self.node.addresses(now)),
+                    Query::Attachment(attachment) => {
+                        let name = attachment.to_string();
+                        let mut addresses = self.node.addresses(now);
+                        addresses.retain(|address| address.attachment.as_deref() == Some(&name));
+                        View::Addresses(addresses)
+                    }
+                    Query::Address(address) => View::Explanation(self.node.explain_address(address, now)),
+                    Query::Eni(eni) => View::Explanation(self.node.explain_eni(&eni)),
+                    Query::Pod(pod) => View::Explanation(self.node.explain_pod(&pod.namespace, &pod.name, now)),
+                };
+                // Who asked may have gone: then nobody minds.
+                let _gone = reply.send(view);
+            }
+            Request::Reconfigure { config, wiring } => {
+                self.happen(Event::Reconfigured(config));
+                let datapath = Arc::clone(&self.ports.datapath);
+                self.tasks.spawn(async move {
+                    if let Err(why) = datapath.set_up_node(&wiring).await {
+                        error!(%why, "the new settings could not be applied to the kernel");
+                    }
+                    Event::Tick
+                });
+            }
+            Request::StrategyReplaced => {
+                self.happen(Event::StrategyReplaced);
+                self.ask_max_pods();
+            }
+        }
+    }
+
+    fn pend(&mut self, reply: oneshot::Sender<Reply>, netns: Option<OwnedFd>) -> Ticket {
+        self.next_ticket += 1;
+        let ticket = Ticket(self.next_ticket);
+        self.pending.insert(ticket, Pending { reply, netns, wired: None });
+        ticket
+    }
+
+    fn happen(&mut self, event: Event) {
+        let now = self.ports.clock.now();
+        log_event(&event);
+        let effects = self.node.handle(now, event);
+        self.perform(effects);
+    }
+
+    fn came_back(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Event(event) => self.happen(event),
+            Outcome::Wired { op, ticket, result } => {
+                let result = match result {
+                    Ok(wired) => {
+                        if let Some(pending) = self.pending.get_mut(&ticket) {
+                            pending.wired = Some(wired);
+                        }
+                        Ok(())
+                    }
+                    Err(why) => Err(why.to_string()),
+                };
+                self.happen(Event::Wired { op, result });
+            }
+            Outcome::Checked { ticket, result } => {
+                let reply = match result {
+                    Ok(drifts) => Reply::Checked(drifts),
+                    Err(why) => Reply::Unreadable(why),
+                };
+                self.answer(ticket, reply);
+            }
+        }
+    }
+
+    fn task_done(&mut self, done: Result<Event, tokio::task::JoinError>) {
+        match done {
+            Ok(event) => self.happen(event),
+            Err(why) => error!(%why, "a task of the engine ended without an outcome"),
+        }
+    }
+
+    fn answer(&mut self, ticket: Ticket, reply: Reply) {
+        if let Some(pending) = self.pending.remove(&ticket) {
+            // The runtime may have hung up: the lease stays until its DEL.
+            let _gone = pending.reply.send(reply);
+        }
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>) {
+        let mut journal_failed = None;
+        let mut failed = Vec::new();
+        for effect in effects {
+            match (effect, &journal_failed) {
+                (Effect::Journal(records), None) => {
+                    records.iter().for_each(log_record);
+                    if let Err(why) = self.ports.store.append(&records) {
+                        error!(%why, "nothing that depends on these records is done");
+                        journal_failed = Some(why.to_string());
+                    }
+                }
+                (Effect::Journal(_), Some(_)) => {}
+                (Effect::Wire { op, .. }, Some(why)) => {
+                    failed.push(Event::Wired { op, result: Err(why.clone()) });
+                }
+                (Effect::Cloud { op, call }, Some(why)) => {
+                    let error = CloudError {
+                        call: call.name().to_owned(),
+                        kind: CloudErrorKind::Denied,
+                        message: why.clone(),
+                    };
+                    failed.push(Event::Cloud { op, result: Err(error) });
+                }
+                (effect, _) => self.perform_one(effect),
+            }
+        }
+        for event in failed {
+            self.happen(event);
+        }
+        if self.ports.store.len() > COMPACT_AFTER {
+            self.compact();
+        }
+    }
+
+    fn perform_one(&mut self, effect: Effect) {
+        let datapath = Arc::clone(&self.ports.datapath);
+        match effect {
+            Effect::Journal(_) => {}
+            Effect::Wire { op, ticket, wiring } => self.wire(op, ticket, wiring),
+            Effect::Unwire { op, wiring } => self.kernel.push(Box::pin(async move {
+                let result = datapath.unwire_pod(&wiring).await.map_err(|why| why.to_string());
+                Outcome::Event(Event::Unwired { op, result })
+            })),
+            Effect::Check { ticket, wiring } => {
+                let netns = self.pending.get_mut(&ticket).and_then(|pending| pending.netns.take());
+                self.kernel.push(Box::pin(async move {
+                    Outcome::Checked { ticket, result: datapath.check_pod(&wiring, netns).await }
+                }));
+            }
+            Effect::Answer { ticket, answer } => {
+                let wired = self.pending.get(&ticket).and_then(|pending| pending.wired);
+                self.answer(ticket, Reply::Answer { answer, wired });
+            }
+            Effect::Cloud { op, call } => self.call(op, call),
+            Effect::SetUpEni { op, wiring } => self.kernel.push(Box::pin(async move {
+                let result = match datapath.set_up_eni(&wiring).await {
+                    Ok(()) => Ok(()),
+                    Err(DatapathError::NoSuchLink { .. }) => Err(None),
+                    Err(
+                        why @ (DatapathError::IfNameTaken { .. }
+                        | DatapathError::BadNamespace { .. }
+                        | DatapathError::Kernel { .. }),
+                    ) => Err(Some(why.to_string())),
+                };
+                Outcome::Event(Event::EniSetUp { op, result })
+            })),
+            Effect::TearDownEni { op, wiring } => self.kernel.push(Box::pin(async move {
+                let result = datapath.tear_down_eni(&wiring).await.map_err(|why| why.to_string());
+                Outcome::Event(Event::EniTornDown { op, result })
+            })),
+            Effect::AskWarmPool(snapshot) => {
+                let strategist = Arc::clone(&self.ports.strategist);
+                self.tasks.spawn_blocking(move || Event::WarmPoolDecided(strategist.warm_pool(&snapshot)));
+            }
+            Effect::AskSubnets { snapshot, subnets } => {
+                let strategist = Arc::clone(&self.ports.strategist);
+                self.tasks.spawn_blocking(move || {
+                    Event::SubnetsDecided(in_order(strategist.subnets(&snapshot), &subnets))
+                });
+            }
+        }
+    }
+
+    fn wire(&mut self, op: OpId, ticket: Ticket, wiring: PodWiring) {
+        let datapath = Arc::clone(&self.ports.datapath);
+        match self.pending.get_mut(&ticket).and_then(|pending| pending.netns.take()) {
+            Some(netns) => self.kernel.push(Box::pin(async move {
+                Outcome::Wired { op, ticket, result: datapath.wire_pod(&wiring, netns).await }
+            })),
+            None => self.kernel.push(Box::pin(async move {
+                let why = "the request came without a network namespace".to_owned();
+                Outcome::Wired { op, ticket, result: Err(DatapathError::BadNamespace { why }) }
+            })),
+        }
+    }
+
+    fn call(&mut self, op: OpId, call: CloudCall) {
+        let cloud = Arc::clone(&self.ports.cloud);
+        let identity = Arc::clone(&self.identity);
+        let cluster = self.node.config().cluster.clone();
+        self.tasks.spawn(async move {
+            let result = perform_call(&*cloud, &identity, cluster.as_deref(), &call).await;
+            Event::Cloud { op, result }
+        });
+    }
+
+    fn ask_max_pods(&mut self) {
+        let snapshot: MaxPodsSnapshot = self.node.max_pods_snapshot(self.ports.clock.now());
+        let strategist = Arc::clone(&self.ports.strategist);
+        self.tasks.spawn_blocking(move || Event::MaxPodsDecided(strategist.max_pods(&snapshot)));
+    }
+
+    fn look_at_kernel(&mut self) {
+        let datapath = Arc::clone(&self.ports.datapath);
+        self.kernel.push(Box::pin(async move {
+            match datapath.pods().await {
+                Ok(pods) => {
+                    let pods = pods.into_iter().map(|pod| (pod.address, pod.host_veth)).collect();
+                    Outcome::Event(Event::PodsObserved(pods))
+                }
+                Err(why) => {
+                    warn!(%why, "the kernel's pods could not be listed");
+                    Outcome::Event(Event::Tick)
+                }
+            }
+        }));
+    }
+
+    fn compact(&mut self) {
+        if let Err(why) = self.ports.store.compact(&self.node.records()) {
+            warn!(%why, "the journal stays as long as it is");
+        }
+    }
+}
+
+/// Makes one call and wraps its answer.
+pub async fn perform_call<C: Cloud>(
+    cloud: &C,
+    identity: &NodeIdentity,
+    cluster: Option<&str>,
+    call: &CloudCall,
+) -> Result<CloudReply, CloudError> {
+    Ok(match call {
+        CloudCall::Enis => CloudReply::Enis(cloud.enis(identity).await?),
+        CloudCall::Subnets => CloudReply::Subnets(cloud.subnets(&identity.vpc, &identity.zone, cluster).await?),
+        CloudCall::Create(new) => CloudReply::Created(Box::new(cloud.create_eni(new).await?)),
+        CloudCall::Attach { eni, seat } => CloudReply::Attached(cloud.attach_eni(identity, eni, *seat).await?),
+        CloudCall::DeleteWithInstance { eni, attachment } => {
+            cloud.delete_with_instance(eni, attachment).await?;
+            CloudReply::Done
+        }
+        CloudCall::Detach { attachment } => {
+            cloud.detach_eni(attachment).await?;
+            CloudReply::Done
+        }
+        CloudCall::Delete { eni } => {
+            cloud.delete_eni(eni).await?;
+            CloudReply::Done
+        }
+        CloudCall::Assign { eni, supply } => CloudReply::Assigned(cloud.assign(eni, *supply).await?),
+        CloudCall::Unassign { eni, give_back } => {
+            cloud.unassign(eni, give_back).await?;
+            CloudReply::Done
+        }
+    })
+}
+
+/// Resolves the strategy's indices to the subnets they stand for.
+pub fn in_order(decision: Decision<Vec<u16>>, subnets: &[SubnetId]) -> Decision<Vec<SubnetId>> {
+    let target = decision.target.iter().filter_map(|index| subnets.get(usize::from(*index)).cloned()).collect();
+    Decision {
+        target,
+        rung: decision.rung,
+        strategy: decision.strategy,
+        reason: decision.reason,
+        next_check: decision.next_check,
+        faults: decision.faults,
+        fuel: decision.fuel,
+        took: decision.took,
+    }
+}
+
+fn log_event(event: &Event) {
+    match event {
+        Event::Cloud { result: Err(error), .. } => match error.kind {
+            CloudErrorKind::Denied => error!(call = %error.call, reason = %error, "EC2 refuses; check the IAM policy"),
+            CloudErrorKind::Throttled
+            | CloudErrorKind::NoFreeAddresses
+            | CloudErrorKind::NoFreeBlocks
+            | CloudErrorKind::LimitExceeded
+            | CloudErrorKind::Conflict
+            | CloudErrorKind::Gone
+            | CloudErrorKind::Rejected
+            | CloudErrorKind::Unavailable => warn!(call = %error.call, reason = %error, "EC2 call failed"),
+        },
+        Event::Wired { result: Err(why), .. } => warn!(reason = %why, "pod not wired"),
+        Event::Unwired { result: Err(why), .. } => warn!(reason = %why, "pod not unwired"),
+        Event::EniSetUp { result: Err(Some(why)), .. } => warn!(reason = %why, "ENI not set up"),
+        Event::EniTornDown { result: Err(why), .. } => warn!(reason = %why, "ENI not torn down"),
+        Event::WarmPoolDecided(decision) => {
+            for fault in &decision.faults {
+                warn!(reason = %fault, rung = %decision.rung, "warm-pool strategy failed");
+            }
+            debug!(strategy = %decision.strategy, target = %decision.target, reason = %decision.reason, "target");
+        }
+        Event::SubnetsDecided(decision) => {
+            for fault in &decision.faults {
+                warn!(reason = %fault, rung = %decision.rung, "subnet-selection strategy failed");
+            }
+        }
+        Event::MaxPodsDecided(decision) => {
+            for fault in &decision.faults {
+                warn!(reason = %fault, rung = %decision.rung, "max-pods strategy failed");
+            }
+            info!(strategy = %decision.strategy, max_pods = decision.target, reason = %decision.reason, "max pods");
+        }
+        Event::Cloud { result: Ok(_), .. }
+        | Event::Wired { result: Ok(()), .. }
+        | Event::Unwired { result: Ok(()), .. }
+        | Event::EniSetUp { result: Ok(()) | Err(None), .. }
+        | Event::EniTornDown { result: Ok(()), .. }
+        | Event::Add { .. }
+        | Event::Del { .. }
+        | Event::Check { .. }
+        | Event::Reconfigured(_)
+        | Event::StrategyReplaced
+        | Event::PodsObserved(_)
+        | Event::Tick
+        | Event::Stop => {}
+    }
+}
+
+/// One line per transition, in the words of the journal.
+fn log_record(record: &Record) {
+    match record {
+        Record::Identity { .. } | Record::Limits { .. } => {}
+        Record::Creating { new, seat } => {
+            info!(subnet = %new.subnet, device = seat.device, supply = ?new.supply, "creating an ENI");
+        }
+        Record::NotCreated { token } => info!(%token, "ENI not created"),
+        Record::Eni { eni, addresses } => {
+            info!(eni = %eni.id, phase = eni.phase.name(), addresses = addresses.len(), "ENI");
+        }
+        Record::EniGone { eni } => info!(%eni, "ENI gone"),
+        Record::Reserved { address, holder } => {
+            let pod = holder.pod.as_ref().map(ToString::to_string).unwrap_or_default();
+            info!(%address, pod, attachment = %holder.attachment, "reserved");
+        }
+        Record::Bound { address, .. } => info!(%address, "bound"),
+        Record::Released { address, cool_until } => info!(%address, %cool_until, "released"),
+    }
+}

@@ -1,0 +1,231 @@
+//! One node's view of EC2 in the engine's words: the `Cloud` port, method by method, without async.
+
+use enid_core::cloud::{
+    Assigned, CloudEni, CloudError, CloudErrorKind, CloudSubnet, EniAttachment, NewEni, NodeIdentity, Supply,
+};
+use enid_core::ids::{EniAttachmentId, EniId, InstanceId, VpcId};
+use enid_core::limits::InstanceType;
+use enid_core::snapshot::{ClusterTag, RoleTag};
+use enid_core::time::Timestamp;
+use enid_core::wiring::Seat;
+
+use super::assignment::{AssignPrivateIpAddresses, Given, UnassignPrivateIpAddresses};
+use super::call::Call;
+use super::describe::Query;
+use super::filter::Filter;
+use super::interface::{
+    AttachmentState, CreateNetworkInterface, InterfaceChange, NetworkInterface, Secondary,
+};
+use super::refusal::CallError;
+use super::{Ec2, Tags};
+
+/// ENIs with this tag set to `true` are not ours to change.
+const NO_MANAGE: &str = "node.k8s.amazonaws.com/no_manage";
+/// Whether pods may use a subnet.
+const ROLE: &str = "kubernetes.io/role/cni";
+/// Which cluster a subnet belongs to; the name follows.
+const CLUSTER: &str = "cni.networking.k8s.aws/cluster/";
+
+/// The `Cloud` port of one instance at one moment.
+#[derive(Debug)]
+pub struct NodeView<'a> {
+    ec2: &'a mut Ec2,
+    instance: InstanceId,
+    now: Timestamp,
+}
+
+impl Ec2 {
+    /// What the daemon on `instance` can ask and do at `now`.
+    pub fn node_view(&mut self, instance: &InstanceId, now: Timestamp) -> NodeView<'_> {
+        NodeView { ec2: self, instance: instance.clone(), now }
+    }
+}
+
+impl NodeView<'_> {
+    /// Who this node is: metadata only.
+    pub fn identity(&mut self) -> Result<NodeIdentity, CloudError> {
+        let unknown = || CloudError::unanswered("IMDS", "the instance is gone");
+        let metadata = self.ec2.metadata(self.now, &self.instance).ok_or_else(unknown)?;
+        let primary = metadata.interfaces.first().ok_or_else(unknown)?;
+        Ok(NodeIdentity {
+            instance: self.instance.clone(),
+            instance_type: metadata.instance.instance_type.name.clone(),
+            region: metadata.region.clone(),
+            zone: metadata.instance.zone.clone(),
+            vpc: primary.vpc.clone(),
+            primary_eni: primary.id.clone(),
+            primary_mac: primary.mac,
+            primary_address: primary.primary,
+            subnet: primary.subnet.clone(),
+            security_groups: primary.groups.clone(),
+            vpc_cidrs: metadata.vpc_cidrs.clone(),
+        })
+    }
+
+    /// `DescribeInstanceTypes` for one type.
+    pub fn instance_type(&mut self, name: &str) -> Result<InstanceType, CloudError> {
+        let query = Query { ids: vec![name.to_owned()], ..Query::default() };
+        let page =
+            self.ec2.describe_instance_types(self.now, &query).map_err(of(Call::DescribeInstanceTypes))?;
+        page.items.into_iter().next().ok_or_else(|| CloudError {
+            call: Call::DescribeInstanceTypes.name().to_owned(),
+            kind: CloudErrorKind::Gone,
+            message: format!("no instance type {name}"),
+        })
+    }
+
+    /// `DescribeNetworkInterfaces` of this instance, in seat order.
+    pub fn enis(&mut self, identity: &NodeIdentity) -> Result<Vec<CloudEni>, CloudError> {
+        let query = Query::matching([Filter::is("attachment.instance-id", identity.instance.as_str())]);
+        let page = self.ec2.describe_network_interfaces(self.now, &query);
+        let mut found = page.map_err(of(Call::DescribeNetworkInterfaces))?.items;
+        found.sort_by_key(|eni| eni.attachment.as_ref().map(|at| at.seat));
+        Ok(found.iter().map(|eni| self.cloud_eni(eni)).collect())
+    }
+
+    /// `DescribeSubnets` in a VPC and zone.
+    pub fn subnets(
+        &mut self,
+        vpc: &VpcId,
+        zone: &str,
+        cluster: Option<&str>,
+    ) -> Result<Vec<CloudSubnet>, CloudError> {
+        let query =
+            Query::matching([Filter::is("vpc-id", vpc.as_str()), Filter::is("availability-zone", zone)]);
+        let page = self.ec2.describe_subnets(self.now, &query).map_err(of(Call::DescribeSubnets))?;
+        let subnets = page.items.into_iter().map(|subnet| CloudSubnet {
+            free: subnet.free(),
+            role: role(&subnet.tags),
+            cluster: cluster_tag(&subnet.tags, cluster),
+            id: subnet.id,
+            zone: subnet.zone,
+            cidr: subnet.cidr,
+        });
+        Ok(subnets.collect())
+    }
+
+    /// `CreateNetworkInterface`.
+    pub fn create_eni(&mut self, new: &NewEni) -> Result<CloudEni, CloudError> {
+        let request = CreateNetworkInterface {
+            secondary: secondary(new.supply),
+            groups: new.security_groups.clone(),
+            description: new.description.clone(),
+            tags: new.tags.iter().cloned().collect(),
+            client_token: Some(new.client_token.clone()).filter(|token| !token.is_empty()),
+            ..CreateNetworkInterface::within(new.subnet.clone())
+        };
+        let eni = self.ec2.create_network_interface(self.now, &request);
+        Ok(self.cloud_eni(&eni.map_err(of(Call::CreateNetworkInterface))?))
+    }
+
+    /// `AttachNetworkInterface`.
+    pub fn attach_eni(
+        &mut self,
+        identity: &NodeIdentity,
+        eni: &EniId,
+        seat: Seat,
+    ) -> Result<EniAttachmentId, CloudError> {
+        let attached = self.ec2.attach_network_interface(self.now, eni, &identity.instance, seat);
+        attached.map_err(of(Call::AttachNetworkInterface))
+    }
+
+    /// `ModifyNetworkInterfaceAttribute`: delete with the instance.
+    pub fn delete_with_instance(
+        &mut self,
+        eni: &EniId,
+        attachment: &EniAttachmentId,
+    ) -> Result<(), CloudError> {
+        let change = InterfaceChange::DeleteOnTermination { attachment: attachment.clone(), delete: true };
+        let changed = self.ec2.modify_network_interface_attribute(self.now, eni, &change);
+        changed.map_err(of(Call::ModifyNetworkInterfaceAttribute))
+    }
+
+    /// `DetachNetworkInterface`.
+    pub fn detach_eni(&mut self, attachment: &EniAttachmentId) -> Result<(), CloudError> {
+        let detached = self.ec2.detach_network_interface(self.now, attachment);
+        detached.map_err(of(Call::DetachNetworkInterface))
+    }
+
+    /// `DeleteNetworkInterface`.
+    pub fn delete_eni(&mut self, eni: &EniId) -> Result<(), CloudError> {
+        self.ec2.delete_network_interface(self.now, eni).map_err(of(Call::DeleteNetworkInterface))
+    }
+
+    /// `AssignPrivateIpAddresses`.
+    pub fn assign(&mut self, eni: &EniId, supply: Supply) -> Result<Assigned, CloudError> {
+        let request = AssignPrivateIpAddresses {
+            eni: eni.clone(),
+            secondary: secondary(supply),
+            allow_reassignment: false,
+        };
+        let given = self.ec2.assign_private_ip_addresses(self.now, &request);
+        let Given { addresses, prefixes } = given.map_err(of(Call::AssignPrivateIpAddresses))?;
+        Ok(Assigned { addresses, prefixes })
+    }
+
+    /// `UnassignPrivateIpAddresses`.
+    pub fn unassign(&mut self, eni: &EniId, give_back: &Assigned) -> Result<(), CloudError> {
+        let request = UnassignPrivateIpAddresses {
+            eni: eni.clone(),
+            addresses: give_back.addresses.clone(),
+            prefixes: give_back.prefixes.clone(),
+        };
+        let unassigned = self.ec2.unassign_private_ip_addresses(self.now, &request);
+        unassigned.map_err(of(Call::UnassignPrivateIpAddresses))
+    }
+
+    /// How long the answer to `call` takes; see [`Ec2::latency`].
+    pub fn latency(&mut self, call: Call) -> std::time::Duration {
+        self.ec2.latency(call)
+    }
+
+    fn cloud_eni(&self, eni: &NetworkInterface) -> CloudEni {
+        let subnet = self.ec2.subnets.get(&eni.subnet);
+        CloudEni {
+            id: eni.id.clone(),
+            mac: eni.mac,
+            subnet: eni.subnet.clone(),
+            subnet_cidr: subnet.expect("invariant: subnets are never removed").cidr,
+            primary_address: eni.primary,
+            addresses: eni.secondary.clone(),
+            prefixes: eni.prefixes.clone(),
+            attachment: eni.attachment.as_ref().map(|at| EniAttachment {
+                id: at.id.clone(),
+                seat: at.seat,
+                settled: at.state == AttachmentState::Attached,
+                delete_on_termination: at.delete_on_termination,
+            }),
+            managed: eni.tags.get(NO_MANAGE).is_none_or(|value| value != "true"),
+        }
+    }
+}
+
+fn of(call: Call) -> impl FnOnce(CallError) -> CloudError {
+    move |error| error.into_cloud_error(call)
+}
+
+fn secondary(supply: Supply) -> Secondary {
+    match supply {
+        Supply::Addresses(0) | Supply::Prefixes(0) => Secondary::None,
+        Supply::Addresses(count) => Secondary::Addresses(count),
+        Supply::Prefixes(count) => Secondary::Prefixes(count),
+    }
+}
+
+fn role(tags: &Tags) -> RoleTag {
+    match tags.get(ROLE).map(String::as_str) {
+        None | Some("") => RoleTag::Absent,
+        Some("0") => RoleTag::Excluded,
+        Some(_) => RoleTag::Included,
+    }
+}
+
+fn cluster_tag(tags: &Tags, ours: Option<&str>) -> ClusterTag {
+    let named: Vec<&str> = tags.keys().filter_map(|key| key.strip_prefix(CLUSTER)).collect();
+    match ours.filter(|name| !name.is_empty()) {
+        None => ClusterTag::Any,
+        Some(_) if named.is_empty() => ClusterTag::Any,
+        Some(ours) if named.contains(&ours) => ClusterTag::Ours,
+        Some(_) => ClusterTag::Foreign,
+    }
+}

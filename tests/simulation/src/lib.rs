@@ -1,0 +1,136 @@
+//! Whole-node simulations: the real node state over modelled EC2 and kernel, in virtual time.
+//!
+//! This library holds what the scenarios share: strategies as plain functions, and the invariants that
+//! hold after every scenario. The scenarios are in `tests/`.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use enid_core::event::Answer;
+use enid_core::limits::InstanceType;
+use enid_core::node::Config;
+use enid_core::proposal::{Band, Grain, Proposal};
+use enid_core::report::{Decision, Rung};
+use enid_core::snapshot::{MaxPodsSnapshot, SubnetSnapshot, WarmPoolSnapshot};
+use enid_core::time::Timestamp;
+use enid_core::{admission, builtin};
+use enid_engine::ports::Strategist;
+use enid_sim::node::{SimNode, lone_instance};
+
+/// When simulations begin.
+pub const START: Timestamp = Timestamp(1_800_000_000_000);
+
+/// The incumbent's knobs, as a strategy written down here a second time, apart from the shipped component.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Knobs {
+    /// WARM_ENI_TARGET.
+    pub warm_eni: u32,
+    /// WARM_IP_TARGET.
+    pub warm_ip: u32,
+    /// MINIMUM_IP_TARGET.
+    pub minimum_ip: u32,
+}
+
+impl Strategist for Knobs {
+    fn warm_pool(&self, snapshot: &WarmPoolSnapshot) -> Decision<Band> {
+        let per_eni = snapshot.limits.slots_per_eni;
+        let ceiling = per_eni * snapshot.limits.max_enis;
+        let band = if self.warm_ip > 0 || self.minimum_ip > 0 {
+            Band {
+                ready_low: self.warm_ip.min(ceiling),
+                ready_high: Some(self.warm_ip.min(ceiling)),
+                total_floor: self.minimum_ip.min(ceiling),
+                grain: Grain::Address,
+                release_after_ms: 30_000,
+                ..Band::default()
+            }
+        } else {
+            Band {
+                ready_low: (self.warm_eni * per_eni).max(1).min(ceiling),
+                ready_high: Some((self.warm_eni * per_eni).min(ceiling)),
+                grain: Grain::Eni,
+                release_after_ms: 60_000,
+                ..Band::default()
+            }
+        };
+        let proposal = Proposal { target: band, outcome: enid_core::proposal::Outcome::default() };
+        decided(admission::admit_warm_pool(snapshot, proposal).expect("the knobs are within bounds").target)
+    }
+
+    fn max_pods(&self, snapshot: &MaxPodsSnapshot) -> Decision<u32> {
+        decided(builtin::max_pods(&MaxPodsSnapshot { uncapped: true, ..snapshot.clone() }).target)
+    }
+
+    fn subnets(&self, snapshot: &SubnetSnapshot) -> Decision<Vec<u16>> {
+        decided(builtin::subnets(snapshot).target.iter().map(|ranked| ranked.candidate).collect())
+    }
+}
+
+fn decided<T>(target: T) -> Decision<T> {
+    Decision {
+        target,
+        rung: Rung::Live,
+        strategy: "knobs".to_owned(),
+        reason: "the knobs say so".to_owned(),
+        next_check: None,
+        faults: Vec::new(),
+        fuel: None,
+        took: Duration::ZERO,
+    }
+}
+
+/// A fresh node of a known type, settled.
+pub fn a_node(instance_type: &str, knobs: Knobs, config: Config) -> SimNode<Knobs> {
+    let known = enid_core::instance_types::lookup(instance_type).expect("a known instance type");
+    a_node_of(&known, knobs, config)
+}
+
+/// A fresh node of a given type, settled.
+pub fn a_node_of(instance_type: &InstanceType, knobs: Knobs, config: Config) -> SimNode<Knobs> {
+    let (ec2, instance, _) = lone_instance(7, instance_type, START).expect("the world is well formed");
+    let mut node = SimNode::start(ec2, instance, config, knobs, START + Duration::from_secs(60)).expect("metadata answers");
+    assert!(node.settle(Duration::from_secs(600)), "a fresh node settles: {:?}", node.state().status(node.now()));
+    node
+}
+
+/// Adds a pod, lets the node settle, and gives the pod's address.
+pub fn add_settled<S: Strategist>(node: &mut SimNode<S>, name: &str) -> Option<Ipv4Addr> {
+    let ticket = node.add(name);
+    assert!(node.settle(Duration::from_secs(600)), "the node settles: {:?}", node.state().status(node.now()));
+    match node.answer(ticket) {
+        Some(Answer::Added(holder)) => Some(holder.wiring.address),
+        Some(Answer::Deleted | Answer::TryLater(_) | Answer::Refused(_)) | None => None,
+    }
+}
+
+/// What must hold whenever nothing is under way.
+pub fn check<S: Strategist>(node: &SimNode<S>) {
+    assert_eq!(node.ec2.check(), Vec::<String>::new(), "EC2 keeps its own invariants");
+    let mut owner = BTreeMap::new();
+    for eni in node.ec2.interfaces().filter(|eni| eni.attachment.is_some()) {
+        for address in &eni.secondary {
+            assert!(owner.insert(*address, eni.id.clone()).is_none(), "{address} is on two ENIs");
+        }
+    }
+    for lease in node.state().addresses(node.now()) {
+        assert_eq!(owner.get(&lease.address), Some(&lease.eni), "{} is where the node believes it is", lease.address);
+    }
+    for (address, pod) in &node.kernel.pods {
+        let lease = node.state().addresses(node.now()).into_iter().find(|lease| lease.address == *address);
+        let state = lease.map(|lease| lease.state);
+        assert_eq!(state, Some("bound"), "the kernel's {} holds a bound address", pod.host_veth);
+    }
+}
+
+/// A settled node that is asked again does nothing.
+pub fn expect_converged<S: Strategist>(node: &mut SimNode<S>) {
+    let mutating = |node: &SimNode<S>| -> u64 {
+        node.ec2.calls().iter().filter(|(call, _)| !call.starts_with("Describe")).map(|(_, count)| count).sum()
+    };
+    let before = mutating(node);
+    node.pass(Duration::from_secs(300));
+    assert_eq!(mutating(node), before, "a converged node makes no change");
+    check(node);
+}
