@@ -1,0 +1,186 @@
+//! The compiler's and sandbox's settings, and the ticker behind deadlines.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use wasmtime::{Config, EngineWeak, WasmFeatures};
+
+/// How often running calls are checked against their deadline.
+const TICK: Duration = Duration::from_millis(5);
+/// Stack of compiled code; the thread that calls must have well more, as every Rust thread does by default.
+const MAX_WASM_STACK: usize = 256 << 10;
+
+/// The sandbox could not be set up at all: not the fault of any component.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The machine or its policy does not allow running compiled code.
+    #[error("set up the WebAssembly engine: {why}")]
+    Unusable {
+        /// The engine's reason.
+        why: String,
+    },
+    /// No thread for deadlines.
+    #[error("start the thread behind deadlines")]
+    NoTicker(#[source] std::io::Error),
+}
+
+/// Compiles components and runs them; cheap to clone, one per process is enough.
+#[derive(Clone)]
+pub struct Engine {
+    wasm: wasmtime::Engine,
+    ticker: Arc<Ticker>,
+}
+
+impl Engine {
+    /// Sets up the sandbox and starts the ticker, which sleeps while no component runs.
+    pub fn new() -> Result<Self, EngineError> {
+        let unusable = |error: wasmtime::Error| EngineError::Unusable { why: format!("{error:#}") };
+        let wasm = wasmtime::Engine::new(&config()).map_err(unusable)?;
+        let ticker = Ticker::start(wasm.weak()).map_err(EngineError::NoTicker)?;
+        Ok(Self { wasm, ticker: Arc::new(ticker) })
+    }
+
+    pub(crate) fn wasm(&self) -> &wasmtime::Engine {
+        &self.wasm
+    }
+
+    /// Keeps the ticker awake while a call runs.
+    pub(crate) fn running(&self) -> Running<'_> {
+        self.ticker.gate.enter();
+        Running(&self.ticker.gate)
+    }
+
+    /// The deadline in ticks: rounded up, plus the tick that may already be under way.
+    pub(crate) fn ticks(deadline: Duration) -> u64 {
+        u64::try_from(deadline.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// The one place where the sandbox is configured: what compiled code may contain and how it is bounded.
+///
+/// Everything that no toolchain of ours needs is off, because each feature is compiler code that a hostile
+/// component would otherwise reach. Memory is allocated on demand with copy-on-write images: measured
+/// faster than pooling for one decision at a time.
+fn config() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    config.concurrency_support(false);
+    for feature in [
+        WasmFeatures::EXCEPTIONS,
+        WasmFeatures::FUNCTION_REFERENCES,
+        WasmFeatures::GC,
+        WasmFeatures::GC_TYPES,
+        WasmFeatures::MEMORY64,
+        WasmFeatures::MULTI_MEMORY,
+        WasmFeatures::RELAXED_SIMD,
+        WasmFeatures::SIMD,
+        WasmFeatures::STACK_SWITCHING,
+        WasmFeatures::THREADS,
+    ] {
+        config.wasm_features(feature, false);
+    }
+    config.consume_fuel(true);
+    config.epoch_interruption(true);
+    config.max_wasm_stack(MAX_WASM_STACK);
+    config.cranelift_nan_canonicalization(true);
+    // Backtraces would name functions of strangers in our logs, and keeping the maps costs memory.
+    config.wasm_backtrace_max_frames(None);
+    config.generate_address_map(false);
+    config
+}
+
+/// Advances the engine's epoch every [`TICK`] while at least one call runs.
+struct Ticker {
+    gate: Arc<Gate>,
+}
+
+impl Ticker {
+    fn start(engine: EngineWeak) -> std::io::Result<Self> {
+        let gate = Arc::new(Gate::default());
+        let theirs = Arc::clone(&gate);
+        std::thread::Builder::new().name("strategy-ticker".into()).spawn(move || {
+            while theirs.wait_for_tick() {
+                match engine.upgrade() {
+                    Some(engine) => engine.increment_epoch(),
+                    None => return,
+                }
+            }
+        })?;
+        Ok(Self { gate })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.gate.close();
+    }
+}
+
+/// Tells the ticker when to sleep: an idle daemon must not wake 200 times a second.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    running: usize,
+    asleep: bool,
+    closed: bool,
+}
+
+impl Gate {
+    fn enter(&self) {
+        let mut state = self.lock();
+        state.running += 1;
+        if state.asleep {
+            state.asleep = false;
+            self.changed.notify_one();
+        }
+    }
+
+    fn leave(&self) {
+        self.lock().running -= 1;
+    }
+
+    fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for one tick while a call runs, or for the next call; false when the engine is gone.
+    ///
+    /// Between two decisions in a row the ticker stays awake, so that only the first pays for waking it.
+    fn wait_for_tick(&self) -> bool {
+        let mut state = self.lock();
+        while state.running == 0 && !state.closed {
+            state.asleep = true;
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed {
+            return false;
+        }
+        let (state, _) = self.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner);
+        !state.closed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, GateState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call is running; dropped when it has ended.
+pub(crate) struct Running<'a>(&'a Gate);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
