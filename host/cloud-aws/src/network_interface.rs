@@ -1,0 +1,231 @@
+//! EC2's network interfaces, read into domain types.
+
+use std::fmt::Display;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+
+use aws_sdk_ec2::types::{
+    AttachmentStatus, Ipv4PrefixSpecification, NetworkInterface, NetworkInterfaceAttachment,
+    NetworkInterfaceType, Tag,
+};
+use enid_core::cloud::{CloudEni, CloudError, EniAttachment};
+use enid_core::ids::SubnetId;
+use enid_core::wiring::Seat;
+use ipnet::Ipv4Net;
+
+use crate::failure::unreadable;
+
+/// The tag, with exactly the value `true`, that keeps the incumbent's and our hands off an interface.
+const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
+/// The length of every prefix that EC2 delegates.
+const PREFIX_LENGTH: u8 = 28;
+
+/// Which subnet an interface is in: its range has to be found out elsewhere before [`read`].
+pub(crate) fn subnet(call: &str, described: &NetworkInterface) -> Result<SubnetId, CloudError> {
+    parsed(call, "subnet of the network interface", described.subnet_id())
+}
+
+/// One interface as the engine sees it; `range` is its subnet's, if that has IPv4.
+///
+/// An interface that is not ours may have no IPv4 at all (EFA-only ones never do). It is reported all the
+/// same, with an unspecified address, because it takes a seat.
+pub(crate) fn read(
+    call: &str,
+    described: &NetworkInterface,
+    range: Option<Ipv4Net>,
+) -> Result<CloudEni, CloudError> {
+    let attachment = match described.attachment() {
+        Some(entry) => attachment(call, entry)?,
+        None => None,
+    };
+    let seat = attachment.as_ref().map(|attachment| attachment.seat);
+    let managed = managed(described.interface_type(), described.tag_set(), seat);
+    let primary_address = match described.private_ip_address() {
+        None if !managed => Ipv4Addr::UNSPECIFIED,
+        address => parsed(call, "primary address", address)?,
+    };
+    let subnet_cidr = match range {
+        Some(range) => range,
+        None if !managed => Ipv4Net::from(Ipv4Addr::UNSPECIFIED),
+        None => return Err(unreadable(call, "subnet of the network interface", "without IPv4")),
+    };
+    let addresses = described
+        .private_ip_addresses()
+        .iter()
+        .filter(|entry| !entry.primary().unwrap_or(false))
+        .map(|entry| parsed(call, "secondary address", entry.private_ip_address()))
+        .filter(|address| address.as_ref().ok() != Some(&primary_address))
+        .collect::<Result<_, _>>()?;
+    Ok(CloudEni {
+        id: parsed(call, "network interface id", described.network_interface_id())?,
+        mac: parsed(call, "MAC", described.mac_address())?,
+        subnet: subnet(call, described)?,
+        subnet_cidr,
+        primary_address,
+        addresses,
+        prefixes: prefixes(call, described.ipv4_prefixes())?,
+        managed,
+        attachment,
+    })
+}
+
+/// Delegated prefixes; one that is not a /28 would break every count downstream.
+pub(crate) fn prefixes(
+    call: &str,
+    described: &[Ipv4PrefixSpecification],
+) -> Result<Vec<Ipv4Net>, CloudError> {
+    let read = |entry: &Ipv4PrefixSpecification| {
+        let prefix: Ipv4Net = parsed(call, "prefix", entry.ipv4_prefix())?;
+        if prefix.prefix_len() == PREFIX_LENGTH {
+            Ok(prefix.trunc())
+        } else {
+            Err(unreadable(call, "prefix", prefix))
+        }
+    };
+    described.iter().map(read).collect()
+}
+
+/// Reads a piece of text that must be there and well formed.
+pub(crate) fn parsed<T: FromStr<Err: Display>>(
+    call: &str,
+    what: &str,
+    text: Option<&str>,
+) -> Result<T, CloudError> {
+    let text = text.ok_or_else(|| unreadable(call, what, "missing"))?;
+    text.parse().map_err(|why| unreadable(call, what, format!("`{text:.60}`: {why}")))
+}
+
+/// `None` when EC2 says that the interface is detached already.
+fn attachment(call: &str, entry: &NetworkInterfaceAttachment) -> Result<Option<EniAttachment>, CloudError> {
+    if entry.status() == Some(&AttachmentStatus::Detached) {
+        return Ok(None);
+    }
+    let index = |what, value: Option<i32>| {
+        value
+            .and_then(|value| u32::try_from(value).ok())
+            .ok_or_else(|| unreadable(call, what, format!("{value:?}")))
+    };
+    Ok(Some(EniAttachment {
+        id: parsed(call, "attachment id", entry.attachment_id())?,
+        seat: Seat {
+            card: index("network card index", Some(entry.network_card_index().unwrap_or(0)))?,
+            device: index("device index", entry.device_index())?,
+        },
+        settled: entry.status() == Some(&AttachmentStatus::Attached),
+        delete_on_termination: entry.delete_on_termination().unwrap_or(false),
+    }))
+}
+
+/// Whether the interface is ours to change.
+///
+/// The primary always is. Of the others, those tagged away are not, nor those that carry no ordinary
+/// traffic of the instance: EFA-only interfaces, trunks and anything that a service of AWS's made.
+fn managed(kind: Option<&NetworkInterfaceType>, tags: &[Tag], seat: Option<Seat>) -> bool {
+    let tagged_away = tags.iter().any(|tag| tag.key() == Some(NO_MANAGE_TAG) && tag.value() == Some("true"));
+    let ordinary = matches!(kind, None | Some(NetworkInterfaceType::Interface | NetworkInterfaceType::Efa));
+    seat == Some(Seat::PRIMARY) || (ordinary && !tagged_away)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ec2::types::NetworkInterfacePrivateIpAddress;
+
+    use super::*;
+
+    const CALL: &str = "DescribeNetworkInterfaces";
+
+    fn described(device: i32) -> NetworkInterface {
+        let address = |text: &str, primary| {
+            NetworkInterfacePrivateIpAddress::builder().private_ip_address(text).primary(primary).build()
+        };
+        NetworkInterface::builder()
+            .network_interface_id("eni-1")
+            .mac_address("02:00:00:00:00:01")
+            .subnet_id("subnet-1")
+            .private_ip_address("10.0.0.4")
+            .private_ip_addresses(address("10.0.0.4", true))
+            .private_ip_addresses(address("10.0.0.5", false))
+            .ipv4_prefixes(Ipv4PrefixSpecification::builder().ipv4_prefix("10.0.0.16/28").build())
+            .attachment(
+                NetworkInterfaceAttachment::builder()
+                    .attachment_id("eni-attach-1")
+                    .device_index(device)
+                    .status(AttachmentStatus::Attaching)
+                    .build(),
+            )
+            .build()
+    }
+
+    fn range() -> Option<Ipv4Net> {
+        "10.0.0.0/24".parse().ok()
+    }
+
+    #[test]
+    fn primary_address_is_kept_apart_from_secondary_ones() {
+        let eni = read(CALL, &described(1), range()).unwrap();
+        assert_eq!(eni.primary_address, Ipv4Addr::new(10, 0, 0, 4));
+        assert_eq!(eni.addresses, [Ipv4Addr::new(10, 0, 0, 5)]);
+        assert_eq!(eni.prefixes, ["10.0.0.16/28".parse().unwrap()]);
+        let attachment = eni.attachment.unwrap();
+        assert_eq!((attachment.seat, attachment.settled), (Seat { card: 0, device: 1 }, false));
+    }
+
+    #[test]
+    fn what_is_ours_follows_tag_type_and_seat() {
+        let tag = |value: &str| vec![Tag::builder().key(NO_MANAGE_TAG).value(value).build()];
+        let second = Some(Seat { card: 0, device: 1 });
+        for (kind, tags, seat, ours) in [
+            (Some(NetworkInterfaceType::Interface), vec![], second, true),
+            (None, vec![], None, true),
+            (Some(NetworkInterfaceType::Interface), tag("true"), second, false),
+            (Some(NetworkInterfaceType::Interface), tag("True"), second, true),
+            (Some(NetworkInterfaceType::Interface), tag(""), second, true),
+            (Some(NetworkInterfaceType::Interface), tag("true"), Some(Seat::PRIMARY), true),
+            (Some(NetworkInterfaceType::Efa), vec![], second, true),
+            (Some(NetworkInterfaceType::EfaOnly), vec![], second, false),
+            (Some(NetworkInterfaceType::Trunk), vec![], second, false),
+            (Some(NetworkInterfaceType::from("made-next-year")), vec![], second, false),
+        ] {
+            assert_eq!(managed(kind.as_ref(), &tags, seat), ours, "{kind:?} {tags:?} {seat:?}");
+        }
+    }
+
+    #[test]
+    fn an_efa_only_interface_without_ipv4_keeps_its_seat() {
+        let efa = NetworkInterface::builder()
+            .network_interface_id("eni-2")
+            .mac_address("02:00:00:00:00:02")
+            .subnet_id("subnet-1")
+            .interface_type(NetworkInterfaceType::EfaOnly)
+            .set_attachment(described(1).attachment);
+        let eni = read(CALL, &efa.clone().build(), None).unwrap();
+        assert_eq!((eni.managed, eni.primary_address), (false, Ipv4Addr::UNSPECIFIED));
+        assert_eq!(eni.attachment.unwrap().seat, Seat { card: 0, device: 1 });
+        let ours = efa.interface_type(NetworkInterfaceType::Interface).build();
+        assert!(read(CALL, &ours, range()).is_err() && read(CALL, &described(1), None).is_err());
+    }
+
+    #[test]
+    fn malformed_answers_are_errors_that_name_the_piece() {
+        let good =
+            || NetworkInterface::builder().network_interface_id("eni-1").mac_address("02:00:00:00:00:01");
+        let bad_prefix = Ipv4PrefixSpecification::builder().ipv4_prefix("10.0.0.0/27").build();
+        for (bad, piece) in [
+            (good().subnet_id("subnet-1").build(), "primary address"),
+            (good().subnet_id("subnet-1").private_ip_address("10.0.0.256").build(), "primary address"),
+            (good().subnet_id("nonsense").private_ip_address("10.0.0.4").build(), "subnet"),
+            (good().subnet_id("subnet-1").private_ip_address("10.0.0.4").mac_address("x").build(), "MAC"),
+            (
+                good().subnet_id("subnet-1").private_ip_address("10.0.0.4").network_interface_id("").build(),
+                "id",
+            ),
+            (
+                good().subnet_id("subnet-1").private_ip_address("10.0.0.4").ipv4_prefixes(bad_prefix).build(),
+                "prefix",
+            ),
+        ] {
+            let error = read(CALL, &bad, range()).unwrap_err();
+            assert!(error.message.contains(piece), "{error}");
+        }
+    }
+}
