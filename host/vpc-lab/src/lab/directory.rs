@@ -1,0 +1,130 @@
+//! A lab's files: its lock, its footprint, its control socket, its log.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::fabric::Footprint;
+
+/// Bytes of the log that an error quotes at most.
+const LOG_TAIL: u64 = 2048;
+
+/// The directory of one lab.
+#[derive(Clone, Debug)]
+pub(super) struct Directory(PathBuf);
+
+/// Held by the lab's process for as long as it lives; the kernel lets go when the process ends, however.
+#[derive(Debug)]
+pub(super) struct Held {
+    _lock: File,
+}
+
+impl Directory {
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the lab's process answers.
+    pub(super) fn control(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+
+    /// Where the lab's process logs.
+    pub(super) fn log(&self) -> PathBuf {
+        self.0.join("lab.log")
+    }
+
+    pub(super) fn create(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o755).create(&self.0)
+    }
+
+    /// An empty log for a new process.
+    pub(super) fn fresh_log(&self) -> io::Result<File> {
+        OpenOptions::new().create(true).write(true).truncate(true).mode(0o644).open(self.log())
+    }
+
+    /// The end of the log, for an error message.
+    pub(super) fn log_tail(&self) -> String {
+        let read = || -> io::Result<String> {
+            let mut file = File::open(self.log())?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(LOG_TAIL)))?;
+            let mut tail = Vec::new();
+            file.take(LOG_TAIL).read_to_end(&mut tail)?;
+            Ok(String::from_utf8_lossy(&tail).trim().to_owned())
+        };
+        read().unwrap_or_default()
+    }
+
+    /// Takes the lock and writes our process id into it; `None` when another process has it.
+    pub(super) fn hold(&self) -> io::Result<Option<Held>> {
+        let mut lock =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(self.lock())?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        lock.set_len(0)?;
+        write!(lock, "{}", std::process::id())?;
+        Ok(Some(Held { _lock: lock }))
+    }
+
+    /// The process that holds the lock, if one does. The id is trustworthy: it was written by the holder.
+    pub(super) fn holder(&self) -> io::Result<Option<i32>> {
+        let mut lock = match File::open(self.lock()) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match flock(&lock, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => return Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut pid = String::new();
+        lock.read_to_string(&mut pid)?;
+        // Locked and still empty: it is about to write its id.
+        Ok(Some(pid.trim().parse().unwrap_or(0)))
+    }
+
+    pub(super) fn write_footprint(&self, footprint: &Footprint) -> io::Result<()> {
+        let text = serde_json::to_vec_pretty(footprint)?;
+        let half = self.0.join("footprint.new");
+        fs::write(&half, text)?;
+        fs::rename(half, self.footprint())
+    }
+
+    /// What an earlier run noted before it made namespaces; `None` when there was none.
+    pub(super) fn read_footprint(&self) -> io::Result<Option<Footprint>> {
+        match fs::read(self.footprint()) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes the directory and everything in it.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.0) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    fn footprint(&self) -> PathBuf {
+        self.0.join("footprint.json")
+    }
+}

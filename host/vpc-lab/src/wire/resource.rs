@@ -1,0 +1,272 @@
+//! The model's resources as EC2 writes them.
+
+use enid_core::ids::SecurityGroupId;
+use enid_core::limits::{Hypervisor, InstanceType};
+use enid_core::time::Timestamp;
+use enid_sim::ec2::describe::Zone;
+use enid_sim::ec2::instance::{Instance, InstanceState};
+use enid_sim::ec2::interface::{InterfaceAttachment, NetworkInterface};
+use enid_sim::ec2::tagging::TaggedResource;
+use enid_sim::ec2::vpc::{SecurityGroup, Subnet, Vpc};
+use enid_sim::ec2::{Ec2, Tags};
+
+use super::xml::Xml;
+
+/// `NetworkInterface`.
+pub(super) fn interface(xml: &mut Xml, ec2: &Ec2, eni: &NetworkInterface) {
+    interface_core(xml, ec2, eni);
+    xml.leaf("availabilityZone", &eni.zone);
+    xml.leaf("availabilityZoneId", ec2.zone_id(&eni.zone));
+    xml.leaf("requesterManaged", false);
+    if let Some(at) = &eni.attachment {
+        xml.element("attachment", |xml| {
+            attachment(xml, at);
+            xml.leaf("instanceId", &at.instance);
+            xml.leaf("instanceOwnerId", &ec2.config().account);
+        });
+    }
+    tags(xml, &eni.tags);
+}
+
+/// What an ENI looks like on its own and inside its instance.
+fn interface_core(xml: &mut Xml, ec2: &Ec2, eni: &NetworkInterface) {
+    xml.leaf("networkInterfaceId", &eni.id);
+    xml.leaf("subnetId", &eni.subnet);
+    xml.leaf("vpcId", &eni.vpc);
+    xml.leaf("description", &eni.description);
+    xml.leaf("ownerId", &ec2.config().account);
+    xml.leaf("status", if eni.attachment.is_some() { "in-use" } else { "available" });
+    xml.leaf("macAddress", eni.mac);
+    xml.leaf("privateIpAddress", eni.primary);
+    xml.leaf("privateDnsName", ec2.private_dns_name(eni.primary));
+    xml.leaf("sourceDestCheck", eni.source_dest_check);
+    xml.leaf("interfaceType", "interface");
+    groups(xml, ec2, &eni.groups);
+    xml.set("privateIpAddressesSet", eni.addresses(), |xml, address| {
+        xml.leaf("privateIpAddress", address);
+        xml.leaf("privateDnsName", ec2.private_dns_name(address));
+        xml.leaf("primary", address == eni.primary);
+    });
+    xml.set("ipv4PrefixSet", &eni.prefixes, |xml, prefix| xml.leaf("ipv4Prefix", prefix));
+    xml.set("ipv6AddressesSet", None::<()>, |_, ()| {});
+}
+
+fn attachment(xml: &mut Xml, at: &InterfaceAttachment) {
+    xml.leaf("attachmentId", &at.id);
+    xml.leaf("deviceIndex", at.seat.device);
+    xml.leaf("networkCardIndex", at.seat.card);
+    xml.leaf("status", at.state.as_str());
+    xml.leaf("attachTime", iso_8601(at.since));
+    xml.leaf("deleteOnTermination", at.delete_on_termination);
+}
+
+/// `Instance`; `index` counts within its launch.
+pub(super) fn instance(xml: &mut Xml, ec2: &Ec2, instance: &Instance, index: usize) {
+    let interfaces: Vec<&NetworkInterface> = ec2.interfaces_of(&instance.id).collect();
+    let primary = interfaces.first();
+    xml.leaf("instanceId", &instance.id);
+    xml.leaf("imageId", &instance.image);
+    state(xml, "instanceState", instance.state);
+    xml.leaf("instanceType", &instance.instance_type.name);
+    xml.leaf("amiLaunchIndex", index);
+    xml.leaf("launchTime", iso_8601(instance.launched));
+    xml.leaf("privateDnsName", primary.map_or(String::new(), |eni| ec2.private_dns_name(eni.primary)));
+    xml.leaf("dnsName", "");
+    xml.leaf("reason", "");
+    xml.element("placement", |xml| {
+        xml.leaf("availabilityZone", &instance.zone);
+        xml.leaf("availabilityZoneId", ec2.zone_id(&instance.zone));
+        xml.leaf("groupName", "");
+        xml.leaf("tenancy", "default");
+    });
+    xml.element("monitoring", |xml| xml.leaf("state", "disabled"));
+    if let Some(eni) = primary {
+        xml.leaf("subnetId", &instance.subnet);
+        xml.leaf("vpcId", &instance.vpc);
+        xml.leaf("privateIpAddress", eni.primary);
+        xml.leaf("sourceDestCheck", eni.source_dest_check);
+        groups(xml, ec2, &eni.groups);
+    }
+    xml.leaf("architecture", "x86_64");
+    xml.leaf("rootDeviceType", "ebs");
+    xml.leaf("rootDeviceName", "/dev/xvda");
+    xml.leaf("virtualizationType", "hvm");
+    xml.leaf("hypervisor", "xen");
+    xml.leaf("enaSupport", true);
+    xml.element("metadataOptions", |xml| {
+        xml.leaf("state", "applied");
+        xml.leaf("httpTokens", "required");
+        xml.leaf("httpEndpoint", "enabled");
+    });
+    xml.set("networkInterfaceSet", interfaces, |xml, eni| {
+        interface_core(xml, ec2, eni);
+        if let Some(at) = &eni.attachment {
+            xml.element("attachment", |xml| attachment(xml, at));
+        }
+    });
+    tags(xml, &instance.tags);
+}
+
+/// `InstanceState` under the name it has where it stands.
+pub(super) fn state(xml: &mut Xml, name: &str, state: InstanceState) {
+    let (code, word) = state.code_and_name();
+    xml.element(name, |xml| {
+        xml.leaf("code", code);
+        xml.leaf("name", word);
+    });
+}
+
+/// `InstanceTypeInfo`, as far as limits go.
+pub(super) fn instance_type(xml: &mut Xml, kind: &InstanceType) {
+    xml.leaf("instanceType", &kind.name);
+    xml.leaf("bareMetal", kind.bare_metal);
+    match kind.hypervisor {
+        Hypervisor::Nitro => xml.leaf("hypervisor", "nitro"),
+        Hypervisor::Xen => xml.leaf("hypervisor", "xen"),
+        Hypervisor::None => {}
+    }
+    xml.element("vCpuInfo", |xml| xml.leaf("defaultVCpus", kind.vcpus));
+    xml.element("memoryInfo", |xml| xml.leaf("sizeInMiB", kind.memory_mib));
+    xml.element("networkInfo", |xml| {
+        xml.leaf("maximumNetworkInterfaces", kind.cards.iter().map(|card| card.max_enis).sum::<u32>());
+        xml.leaf("maximumNetworkCards", kind.cards.len());
+        xml.leaf("defaultNetworkCardIndex", kind.default_card);
+        xml.set("networkCards", &kind.cards, |xml, card| {
+            xml.leaf("networkCardIndex", card.index);
+            xml.leaf("maximumNetworkInterfaces", card.max_enis);
+        });
+        xml.leaf("ipv4AddressesPerInterface", kind.ipv4_per_eni);
+        xml.leaf("ipv6AddressesPerInterface", kind.ipv6_per_eni);
+        xml.leaf("ipv6Supported", kind.ipv6_per_eni > 0);
+    });
+}
+
+/// `Subnet`.
+pub(super) fn subnet(xml: &mut Xml, ec2: &Ec2, subnet: &Subnet) {
+    let config = ec2.config();
+    xml.leaf("subnetId", &subnet.id);
+    xml.leaf("subnetArn", arn(ec2, "subnet", subnet.id.as_str()));
+    xml.leaf("state", "available");
+    xml.leaf("ownerId", &config.account);
+    xml.leaf("vpcId", &subnet.vpc);
+    xml.leaf("cidrBlock", subnet.cidr);
+    xml.leaf("availableIpAddressCount", subnet.free());
+    xml.leaf("availabilityZone", &subnet.zone);
+    xml.leaf("availabilityZoneId", ec2.zone_id(&subnet.zone));
+    xml.leaf("defaultForAz", false);
+    xml.leaf("mapPublicIpOnLaunch", false);
+    xml.leaf("assignIpv6AddressOnCreation", false);
+    xml.leaf("ipv6Native", false);
+    xml.set("ipv6CidrBlockAssociationSet", None::<()>, |_, ()| {});
+    tags(xml, &subnet.tags);
+}
+
+/// `Vpc`.
+pub(super) fn vpc(xml: &mut Xml, ec2: &Ec2, vpc: &Vpc) {
+    xml.leaf("vpcId", &vpc.id);
+    xml.leaf("ownerId", &ec2.config().account);
+    xml.leaf("state", "available");
+    if let Some(cidr) = vpc.cidrs.first() {
+        xml.leaf("cidrBlock", cidr);
+    }
+    xml.set("cidrBlockAssociationSet", vpc.cidrs.iter().enumerate(), |xml, (index, cidr)| {
+        let own = vpc.id.as_str().trim_start_matches("vpc-");
+        xml.leaf("associationId", format!("vpc-cidr-assoc-{own}{index}"));
+        xml.leaf("cidrBlock", cidr);
+        xml.element("cidrBlockState", |xml| xml.leaf("state", "associated"));
+    });
+    xml.leaf("dhcpOptionsId", "default");
+    xml.leaf("instanceTenancy", "default");
+    xml.leaf("isDefault", false);
+    tags(xml, &vpc.tags);
+}
+
+/// `SecurityGroup`; its rules are the ones of a default group, since none are modelled.
+pub(super) fn security_group(xml: &mut Xml, ec2: &Ec2, group: &SecurityGroup) {
+    xml.leaf("groupId", &group.id);
+    xml.leaf("groupName", &group.name);
+    xml.leaf("groupDescription", &group.description);
+    xml.leaf("ownerId", &ec2.config().account);
+    xml.leaf("vpcId", &group.vpc);
+    xml.leaf("securityGroupArn", arn(ec2, "security-group", group.id.as_str()));
+    xml.set("ipPermissions", None::<()>, |_, ()| {});
+    xml.set("ipPermissionsEgress", ["0.0.0.0/0"], |xml, everywhere| {
+        xml.leaf("ipProtocol", "-1");
+        xml.set("ipRanges", [everywhere], |xml, range| xml.leaf("cidrIp", range));
+    });
+    tags(xml, &group.tags);
+}
+
+/// `AvailabilityZone`.
+pub(super) fn zone(xml: &mut Xml, ec2: &Ec2, zone: &Zone) {
+    let region = &ec2.config().region;
+    xml.leaf("zoneName", &zone.name);
+    xml.leaf("zoneId", &zone.id);
+    xml.leaf("zoneState", "available");
+    xml.leaf("regionName", region);
+    xml.leaf("zoneType", "availability-zone");
+    xml.leaf("optInStatus", "opt-in-not-required");
+    xml.leaf("groupName", format!("{region}-zg-1"));
+    xml.leaf("networkBorderGroup", region);
+    xml.set("messageSet", None::<()>, |_, ()| {});
+}
+
+/// `TagDescription`.
+pub(super) fn tagged_resource(xml: &mut Xml, tag: &TaggedResource) {
+    xml.leaf("resourceId", &tag.resource);
+    xml.leaf("resourceType", tag.resource_type);
+    xml.leaf("key", &tag.key);
+    xml.leaf("value", &tag.value);
+}
+
+fn groups(xml: &mut Xml, ec2: &Ec2, groups: &[SecurityGroupId]) {
+    xml.set("groupSet", groups, |xml, group| {
+        xml.leaf("groupId", group);
+        xml.leaf("groupName", ec2.security_group(group).map_or("", |found| &found.name));
+    });
+}
+
+fn tags(xml: &mut Xml, tags: &Tags) {
+    xml.set("tagSet", tags, |xml, (key, value)| {
+        xml.leaf("key", key);
+        xml.leaf("value", value);
+    });
+}
+
+fn arn(ec2: &Ec2, kind: &str, id: &str) -> String {
+    let config = ec2.config();
+    format!("arn:aws:ec2:{}:{}:{kind}/{id}", config.region, config.account)
+}
+
+/// `2026-10-01T08:30:00.000Z`: days to a civil date as in Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms".
+pub(crate) fn iso_8601(at: Timestamp) -> String {
+    const DAY: u64 = 86_400_000;
+    let (days, millis) = (at.0 / DAY, at.0 % DAY);
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", millis % 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_civil_dates() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
+            (4_102_444_800_000, "2100-01-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(iso_8601(Timestamp(millis)), text);
+        }
+    }
+}
