@@ -1,0 +1,171 @@
+//! `enid status` and `enid explain`: one question over the daemon's socket.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use enid_protocol::frame::FrameDecoder;
+use enid_protocol::message::{Reply, Request, Subject};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// How long the daemon may take to answer a person.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where and how.
+#[derive(Debug, Args)]
+pub(crate) struct How {
+    /// The daemon's socket
+    #[arg(long, default_value = "/run/enid/enid.sock")]
+    socket: PathBuf,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// What to explain.
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// One pod address: where it is in its life, why it is here, what happens next
+    Address {
+        /// For example 10.0.1.7
+        address: std::net::Ipv4Addr,
+        #[command(flatten)]
+        how: How,
+    },
+    /// One ENI
+    Eni {
+        /// For example eni-0123456789abcdef0
+        id: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// One pod: its addresses, or what it waits for
+    Pod {
+        /// For example kube-system/coredns-57ff979f67-qqbdh
+        pod: String,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// `enid status`.
+pub(crate) fn status(how: &How) -> Result<(), Failure> {
+    let report = ask(&how.socket, &Request::Status)?;
+    match how.output {
+        Output::Json => println!("{report:#}"),
+        Output::Text => print_status(&report),
+    }
+    Ok(())
+}
+
+/// `enid explain`.
+pub(crate) fn explain(what: What) -> Result<(), Failure> {
+    let (subject, how) = match what {
+        What::Address { address, how } => (Subject::Address(address), how),
+        What::Eni { id, how } => (Subject::Eni(id), how),
+        What::Pod { pod, how } => {
+            let (namespace, name) =
+                pod.split_once('/').with_context(|| format!("`{pod}` does not name a pod: NAMESPACE/NAME"))?;
+            (Subject::Pod { namespace: namespace.to_owned(), name: name.to_owned() }, how)
+        }
+    };
+    let report = ask(&how.socket, &Request::Explain { subject })?;
+    match how.output {
+        Output::Json => println!("{report:#}"),
+        Output::Text => {
+            for line in report["lines"].as_array().into_iter().flatten() {
+                println!("{}", line.as_str().unwrap_or_default());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
+    let mut stream = UnixStream::connect(socket).map_err(|why| {
+        Failure::unavailable(anyhow!(
+            "no daemon answers on {}: {why}; start `enid run`, or name its socket with --socket",
+            socket.display()
+        ))
+    })?;
+    let reply = converse(&mut stream, request).with_context(|| format!("ask the daemon on {}", socket.display()))?;
+    match reply {
+        Reply::Report(report) => Ok(report),
+        Reply::Failed(failed) => Err(anyhow!("{} (code {})", failed.message, failed.code).into()),
+        Reply::Added(_) | Reply::Checked | Reply::Done | Reply::Hello { .. } => {
+            Err(anyhow!("the daemon answered something else than a report").into())
+        }
+    }
+}
+
+fn converse(stream: &mut UnixStream, request: &Request) -> anyhow::Result<Reply> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(&request.to_frame()?)?;
+    let mut decoder = FrameDecoder::default();
+    let mut buffer = [0u8; 16 * 1024];
+    loop {
+        if let Some(body) = decoder.next_body()? {
+            return Ok(Reply::from_body(&body)?);
+        }
+        let read = stream.read(&mut buffer).context("no answer")?;
+        if read == 0 {
+            bail!("the daemon hung up");
+        }
+        decoder.push(&buffer[..read])?;
+    }
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or("-")
+}
+
+fn print_status(report: &Value) {
+    println!("node       {} {} {} {}", text(report, "instance"), text(report, "instance_type"), text(report, "zone"), text(report, "mode"));
+    let ready = if report["ready"] == true { "an ADD would be served at once" } else { "an ADD would wait" };
+    println!("ready      {ready}");
+    for (label, key) in [("waits for", "waiting_for"), ("degraded", "degraded")] {
+        if let Some(why) = report[key].as_str() {
+            println!("{label:<10} {why}");
+        }
+    }
+    let pool = &report["pool"];
+    let max_pods = pool["max_pods"].as_u64().map_or_else(|| "unlimited".to_owned(), |max| max.to_string());
+    println!(
+        "pool       {} addresses: {} free, {} bound, {} cooling, {} quarantined; {} ADDs wait; max pods {max_pods}",
+        pool["total"], pool["free"], pool["bound"], pool["cooling"], pool["quarantined"], pool["waiting"]
+    );
+    for eni in report["enis"].as_array().into_iter().flatten() {
+        println!(
+            "eni        {} device {} {} {}: {} addresses, {} free, {} bound",
+            text(eni, "id"), eni["device"], text(eni, "subnet"), text(eni, "phase"), eni["addresses"], eni["free"], eni["bound"]
+        );
+    }
+    for subnet in report["subnets"].as_array().into_iter().flatten() {
+        let rank = subnet["rank"].as_u64().map_or_else(|| "not eligible".to_owned(), |rank| format!("choice {}", rank + 1));
+        println!("subnet     {} {} free, {rank}", text(subnet, "id"), subnet["free"]);
+    }
+    for strategy in report["strategies"].as_array().into_iter().flatten() {
+        println!(
+            "strategy   {}: {} ({}) → {}; {}",
+            text(strategy, "kind"), text(strategy, "strategy"), text(strategy, "rung"), text(strategy, "target"), text(strategy, "reason")
+        );
+        for fault in strategy["faults"].as_array().into_iter().flatten() {
+            println!("           fault: {}", fault.as_str().unwrap_or_default());
+        }
+    }
+}

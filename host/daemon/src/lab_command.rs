@@ -1,0 +1,272 @@
+//! `enid lab up|status|exec|down`: a VPC on this machine, kept running by hand.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use enid_vpc_lab::lab::status::Status;
+use enid_vpc_lab::lab::{DEFAULT_DIRECTORY, Lab};
+use enid_vpc_lab::namespace::NetNs;
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+/// What to do with a lab.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// Build the VPC and leave it running
+    Up(Which),
+    /// Show subnets, nodes, ENIs, drops and calls
+    Status {
+        #[command(flatten)]
+        which: Which,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Run a command on a node, with AWS clients pointed at the lab
+    Exec {
+        #[command(flatten)]
+        which: Which,
+        /// The node's name
+        node: String,
+        /// The command and its arguments, after `--`
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Take it away, also what a crash left
+    Down(Which),
+    /// The lab's process
+    #[command(hide = true)]
+    Serve {
+        #[command(flatten)]
+        which: Which,
+        /// End when whoever started it ends
+        #[arg(long)]
+        with_parent: bool,
+    },
+    /// Run a command in a named network namespace and end with whoever started it
+    #[command(hide = true)]
+    Enter {
+        /// The namespace's name
+        namespace: String,
+        /// The command and its arguments, after `--`
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+/// Which lab.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Which {
+    /// The lab's name; its namespaces start with it
+    #[arg(long, default_value = "enid-lab")]
+    name: String,
+    /// Where labs keep their files
+    #[arg(long, default_value = DEFAULT_DIRECTORY)]
+    directory: PathBuf,
+}
+
+/// How a status is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+impl Which {
+    fn lab(&self) -> Result<Lab> {
+        Ok(Lab::named(&self.directory, &self.name)?)
+    }
+
+    /// The options that choose this lab, as one would type them; nothing for the default one.
+    fn typed(&self) -> String {
+        let mut typed = String::new();
+        if self.name != "enid-lab" {
+            typed += &format!(" --name {}", self.name);
+        }
+        if self.directory != Path::new(DEFAULT_DIRECTORY) {
+            typed += &format!(" --directory {}", self.directory.display());
+        }
+        typed
+    }
+}
+
+/// Carries out a lab command. Must run before the process starts threads: some commands change namespace.
+pub(crate) fn run(command: LabCommand) -> Result<()> {
+    match command {
+        LabCommand::Up(which) => up(&which),
+        LabCommand::Status { which, output } => status(&which, output),
+        LabCommand::Exec { which, node, command } => {
+            match which.lab()?.exec(&node, command_of(&command)?)? {}
+        }
+        LabCommand::Down(which) => down(&which),
+        LabCommand::Serve { which, with_parent } => {
+            if with_parent {
+                end_with_parent()?;
+            }
+            Ok(which.lab()?.serve()?)
+        }
+        LabCommand::Enter { namespace, command } => enter(&namespace, &command),
+    }
+}
+
+/// The command that becomes the process of `lab`, which has its files under `base`.
+pub(crate) fn server(base: &Path, lab: &str, with_parent: bool) -> Result<Command> {
+    let mut server = ourselves()?;
+    server.args(["lab", "serve", "--name", lab, "--directory"]).arg(base);
+    if with_parent {
+        server.arg("--with-parent");
+    }
+    Ok(server)
+}
+
+/// A command that runs this program's `arguments` in `namespace` and ends when the calling thread ends.
+pub(crate) fn ourselves_inside(namespace: &NetNs, arguments: &[&str]) -> Result<Command> {
+    let program = std::env::current_exe().context("find this program")?;
+    let mut command = ourselves()?;
+    command.args(["lab", "enter", namespace.name(), "--"]).arg(program).args(arguments);
+    Ok(command)
+}
+
+/// This program, as a command.
+pub(crate) fn ourselves() -> Result<Command> {
+    Ok(Command::new(std::env::current_exe().context("find this program")?))
+}
+
+fn up(which: &Which) -> Result<()> {
+    let lab = which.lab()?;
+    let (server, status) = lab.start(server(&which.directory, &which.name, false)?)?;
+    let typed = which.typed();
+    println!(
+        "lab `{}` is up: process {}, files in {}\n",
+        status.name,
+        server.id(),
+        lab.directory().display()
+    );
+    print_status(&status);
+    println!("\nnext");
+    for node in &status.nodes {
+        let settings = lab.directory().join(format!("{}.toml", node.name));
+        let written = fs::write(&settings, node_settings(&status, &lab.directory().join(&node.name)));
+        written.with_context(|| format!("write {}", settings.display()))?;
+        println!("  enid lab exec{typed} {} -- enid run --config {}", node.name, settings.display());
+    }
+    if let Some(node) = status.nodes.first() {
+        println!("  enid lab exec{typed} {} -- aws ec2 describe-network-interfaces", node.name);
+    }
+    println!("  enid lab status{typed}");
+    println!("  enid lab down{typed}");
+    Ok(())
+}
+
+fn status(which: &Which, output: Output) -> Result<()> {
+    let status = which.lab()?.status()?;
+    match output {
+        Output::Text => print_status(&status),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&status)?),
+    }
+    Ok(())
+}
+
+fn down(which: &Which) -> Result<()> {
+    let removed = which.lab()?.down()?;
+    if !removed.was_running && removed.namespaces == 0 {
+        println!("lab `{}` was not there; nothing to do", which.name);
+        return Ok(());
+    }
+    println!(
+        "lab `{}` is down: {} namespaces removed, {} processes in them ended",
+        which.name, removed.namespaces, removed.residents
+    );
+    Ok(())
+}
+
+fn enter(namespace: &str, command: &[OsString]) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+    end_with_parent()?;
+    let namespace = NetNs::named(namespace);
+    namespace.enter()?;
+    let mut command = command_of(command)?;
+    let failed = command.exec();
+    Err(failed).with_context(|| format!("run {:?} in {namespace}", command.get_program()))
+}
+
+/// Whatever happens to the process that started us, we do not outlive it.
+fn end_with_parent() -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::TERM)).context("ask to end with the parent process")
+}
+
+fn command_of(words: &[OsString]) -> Result<Command> {
+    let Some((program, arguments)) = words.split_first() else { bail!("no command after `--`") };
+    let mut command = Command::new(program);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// Settings with which `enid run` works on a node of the lab.
+pub(crate) fn node_settings(status: &Status, runtime: &Path) -> String {
+    format!(
+        "# enid on a lab node: start it with `enid lab exec`.\n\
+         [node]\nruntime_dir = {runtime:?}\n\n\
+         [cloud]\nregion = {region:?}\nec2_endpoint = {ec2:?}\nimds_endpoint = {imds:?}\n\n\
+         [pool]\ncooldown_secs = 30\nwait_secs = 30\n\n\
+         [strategy.warm-pool]\nuse = \"warm-targets\"\nsettings = {{ warm_eni_target = 1 }}\n\n\
+         [strategy.max-pods]\nuse = \"eks-max-pods\"\n\n\
+         [strategy.subnet-selection]\nuse = \"most-free\"\n",
+        region = status.region,
+        ec2 = status.ec2_endpoint,
+        imds = status.imds_endpoint,
+    )
+}
+
+fn print_status(status: &Status) {
+    println!("region     {}   vpc {}", status.region, status.vpc);
+    println!("EC2        {}   (from inside the VPC)", status.ec2_endpoint);
+    println!("metadata   {}", status.imds_endpoint);
+    println!("outside    {} in namespace {}", status.outside, status.inet_namespace);
+    for subnet in &status.subnets {
+        println!(
+            "subnet     {} {:<10} {:<14} {:>3} free, {} whole /28 blocks",
+            subnet.id, subnet.zone, subnet.cidr, subnet.free_addresses, subnet.free_blocks
+        );
+    }
+    for node in &status.nodes {
+        println!(
+            "node       {:<8} {:<9} {} {:<12} namespace {}",
+            node.name, node.instance_type, node.instance, node.address, node.namespace
+        );
+    }
+    for eni in &status.enis {
+        let place = match &eni.attached {
+            Some((node, device)) => format!("{node} device {device}"),
+            None => "not attached".to_owned(),
+        };
+        let addresses: Vec<String> = eni
+            .addresses
+            .iter()
+            .map(ToString::to_string)
+            .chain(eni.prefixes.iter().map(ToString::to_string))
+            .collect();
+        println!(
+            "eni        {} {:<9} {place:<18} {} + {}",
+            eni.id,
+            eni.status,
+            eni.primary_address,
+            if addresses.is_empty() { "nothing".to_owned() } else { addresses.join(" ") }
+        );
+    }
+    println!(
+        "dropped    {} packets with a foreign source, {} frames with a foreign MAC",
+        status.drops.foreign_source, status.drops.foreign_mac
+    );
+    let calls: Vec<String> = status.calls.iter().map(|(call, count)| format!("{call} {count}")).collect();
+    println!("calls      {}", if calls.is_empty() { "none".to_owned() } else { calls.join(", ") });
+    for problem in &status.diverged {
+        println!("problem    {problem}");
+    }
+}

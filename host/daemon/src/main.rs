@@ -1,0 +1,111 @@
+//! `enid`: the daemon and its command line. The composition root: only here do adapters meet.
+//!
+//! Never decides about addresses: that is [`enid_core`]. Map: `run` (the daemon), `server` (its socket),
+//! `reload` (settings and components that change), `settings`, `strategies`; `ask` (status, explain),
+//! `capacity` (max-pods, plan), `lab_command` and `demo` (a VPC on this machine), `failure` (exit codes).
+
+mod ask;
+mod capacity;
+mod demo;
+mod failure;
+mod lab_command;
+mod reload;
+mod run;
+mod server;
+pub mod settings;
+mod strategies;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+use failure::{EXIT_CODES, Failure};
+
+/// Real VPC addresses for Kubernetes pods; every allocation decision is a WebAssembly component.
+#[derive(Debug, Parser)]
+#[command(name = "enid", version, after_help = EXIT_CODES)]
+struct Enid {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon of this node
+    Run {
+        /// The settings file
+        #[arg(long, default_value = "/etc/enid/enid.toml")]
+        config: PathBuf,
+    },
+    /// Check a settings file and the components it names; prints every problem
+    CheckSettings {
+        /// The settings file
+        #[arg(long, default_value = "/etc/enid/enid.toml")]
+        config: PathBuf,
+    },
+    /// One screen about the node
+    Status {
+        #[command(flatten)]
+        how: ask::How,
+    },
+    /// Why an address, an ENI or a pod is as it is
+    Explain {
+        #[command(subcommand)]
+        what: ask::What,
+    },
+    /// Pods that an instance type can run, as one integer
+    MaxPods(capacity::MaxPods),
+    /// ENIs and addresses that a node comes to rest with
+    Plan(capacity::Plan),
+    /// Show the main job on an embedded VPC
+    Demo(demo::DemoOptions),
+    /// A VPC on this machine, kept running by hand
+    Lab {
+        #[command(subcommand)]
+        command: lab_command::LabCommand,
+    },
+}
+
+fn main() -> ExitCode {
+    let enid = Enid::parse();
+    let filter = EnvFilter::try_from_env("ENID_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    match perform(enid.command) {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("enid: {failure}");
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn perform(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Run { config } => run::run(&config)?,
+        Command::CheckSettings { config } => check_settings(&config)?,
+        Command::Status { how } => ask::status(&how)?,
+        Command::Explain { what } => ask::explain(what)?,
+        Command::MaxPods(query) => capacity::max_pods(&query)?,
+        Command::Plan(query) => capacity::plan(&query)?,
+        Command::Demo(options) => return Ok(demo::run(&options)?),
+        Command::Lab { command } => lab_command::run(command)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same checks as at the start of the daemon.
+fn check_settings(config: &std::path::Path) -> Result<(), Failure> {
+    let settings = settings::load(config)?;
+    let policy = enid_policy_wasm::Policy::new(strategies::policy(&settings)).map_err(Failure::settings)?;
+    for kind in [
+        enid_policy_wasm::Kind::WarmPool,
+        enid_policy_wasm::Kind::MaxPods,
+        enid_policy_wasm::Kind::SubnetSelection,
+    ] {
+        let report = policy.report(kind);
+        println!("{kind}: {} {}", report.label, report.digest.unwrap_or_default());
+    }
+    Ok(())
+}

@@ -1,0 +1,305 @@
+//! `enid run`: the composition root. Reads like a table of contents; decides nothing.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use enid_cloud_aws::{AwsCloud, Options, Timeouts};
+use enid_core::cloud::{CloudError, NodeIdentity};
+use enid_core::event::Record;
+use enid_core::limits::InstanceType;
+use enid_core::node::{Config, NodeState, Remembered};
+use enid_core::wiring::NodeWiring;
+use enid_datapath_linux::{DatapathOptions, LinuxDatapath};
+use enid_engine::clock::{Clock, SteadyClock};
+use enid_engine::ports::{Cloud, Datapath};
+use enid_engine::run::{Engine, Ports, QUEUE};
+use enid_policy_wasm::Policy;
+use enid_protocol::message::Reply;
+use enid_protocol::spool::{LockedSpool, Spool};
+use enid_store_file::Journal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use crate::failure::Failure;
+use crate::reload::Reloader;
+use crate::server::{self, Desk, ServerError};
+use crate::settings::{self, Settings};
+use crate::strategies;
+
+/// Tries to reach metadata before the journal's word is taken.
+const IDENTITY_TRIES: u32 = 3;
+/// How long the spool may be locked by a plugin that writes to it.
+const SPOOL_LOCK: Duration = Duration::from_secs(2);
+/// How often the spool is looked at: a plugin also writes when the daemon is too busy to accept.
+const SPOOL_EVERY: Duration = Duration::from_secs(10);
+
+/// Runs until SIGTERM or SIGINT.
+pub(crate) fn run(config: &Path) -> Result<(), Failure> {
+    let settings = settings::load(config)?;
+    if !rustix::process::geteuid().is_root() {
+        let why = anyhow!("`enid run` sets up links, routes and rules: run it as root");
+        return Err(Failure::not_permitted(why));
+    }
+    // One worker thread serves the sockets, the main thread the engine: kernel work and strategies have
+    // threads of their own.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_stack_size(1 << 20)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(daemon(settings, config))
+}
+
+async fn daemon(settings: Settings, file: &Path) -> Result<(), Failure> {
+    let runtime_dir = settings.node.runtime_dir.clone();
+    private_directory(&runtime_dir).map_err(Failure::in_use)?;
+    let (journal, replay) = Journal::<Record>::open(runtime_dir.join("journal")).map_err(journal_failure)?;
+    if let Some(torn) = &replay.torn {
+        warn!(offset = torn.offset, bytes = torn.bytes, "the journal's unfinished last line was cut off");
+    }
+    let policy = load_policy(&settings);
+    let cloud = Arc::new(AwsCloud::connect(cloud_options(&settings)).map_err(Failure::settings)?);
+    let remembered = Remembered::from_records(&replay.records);
+    let identity = identity(&*cloud, &settings, remembered.identity).await?;
+    let instance_type = instance_type(&*cloud, &identity, remembered.instance_type).await?;
+    let datapath = datapath(&settings, &identity).await?;
+    let policy = Arc::new(policy.await.map_err(|error| Failure::from(anyhow!(error)))?.map_err(Failure::settings)?);
+
+    let clock = Arc::new(SteadyClock::start());
+    let (node, effects) =
+        NodeState::restore(node_config(&settings), identity.clone(), instance_type, &replay.records, clock.now());
+    info!(
+        instance = %identity.instance, instance_type = %identity.instance_type, zone = %identity.zone,
+        journal_records = replay.records.len(), settings = ?settings, "starting"
+    );
+
+    let ports = Ports {
+        cloud,
+        datapath: Arc::clone(&datapath),
+        store: journal,
+        strategist: Arc::clone(&policy),
+        clock: Arc::clone(&clock),
+    };
+    let (requests, inbox) = mpsc::channel(QUEUE);
+    let (shutdown, stopped) = watch::channel(false);
+    let engine = tokio::spawn(Engine::new(ports, node, effects).run(inbox, stopped));
+    let desk = Desk { engine: requests.clone(), clock };
+
+    let listener = open_for_business(&runtime_dir, &desk).await?;
+    info!(socket = %runtime_dir.join("enid.sock").display(), "serving");
+    let server = tokio::spawn(server::serve(listener, desk.clone()));
+    let spool = tokio::spawn(keep_spool_empty(runtime_dir.join("spool"), desk));
+    let reloader = Reloader::new(file, settings, policy, requests, identity);
+    let reloading = tokio::spawn(reloader.run());
+
+    wait_for_end(&engine).await?;
+    info!("stopping");
+    reloading.abort();
+    spool.abort();
+    // The engine first: it tells those that wait, and their connections carry the answer.
+    let _nobody_listens = shutdown.send(true);
+    if let Err(why) = engine.await {
+        error!(%why, "the engine did not end by itself");
+    }
+    server.abort();
+    // Gone before the next daemon binds; a leftover would be replaced anyway.
+    let _gone = std::fs::remove_file(runtime_dir.join("enid.sock"));
+    let datapath = tokio::task::spawn_blocking(move || drop(datapath));
+    let _ended = datapath.await;
+    info!("stopped; pods keep their network");
+    Ok(())
+}
+
+async fn wait_for_end(engine: &tokio::task::JoinHandle<()>) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
+    let mut alive = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            biased;
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = alive.tick() => {
+                if engine.is_finished() {
+                    return Err(Failure::from(anyhow!("the engine ended by itself; this is a bug of enid")));
+                }
+            }
+        }
+    }
+}
+
+fn private_directory(path: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("make the runtime directory {}", path.display()))
+}
+
+fn journal_failure(error: enid_store_file::JournalError) -> Failure {
+    match error {
+        enid_store_file::JournalError::InUse { .. } => Failure::in_use(error),
+        other => Failure::settings(other),
+    }
+}
+
+/// Compiles the strategies while the rest of the start goes on.
+fn load_policy(
+    settings: &Settings,
+) -> tokio::task::JoinHandle<Result<Policy, enid_policy_wasm::policy::LoadError>> {
+    let config = strategies::policy(settings);
+    tokio::task::spawn_blocking(move || Policy::new(config))
+}
+
+fn cloud_options(settings: &Settings) -> Options {
+    let text = |endpoint: &Option<settings::Endpoint>| endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned());
+    Options {
+        region: settings.cloud.region.clone(),
+        ec2_endpoint: text(&settings.cloud.ec2_endpoint),
+        imds_endpoint: text(&settings.cloud.imds_endpoint),
+        timeouts: Timeouts { operation: settings.cloud.timeout, ..Timeouts::default() },
+    }
+}
+
+/// Who the node is: metadata's word, or the journal's when metadata does not answer.
+async fn identity(
+    cloud: &AwsCloud,
+    settings: &Settings,
+    remembered: Option<NodeIdentity>,
+) -> Result<NodeIdentity, Failure> {
+    let mut last: Option<CloudError> = None;
+    for _ in 0..IDENTITY_TRIES {
+        match cloud.identity().await {
+            Ok(identity) => return Ok(identity),
+            Err(error) => last = Some(error),
+        }
+        if remembered.is_some() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let why = last.map_or_else(String::new, |error| error.to_string());
+    if let Some(identity) = remembered {
+        warn!(reason = %why, "metadata does not answer; degraded: the journal says who this node is");
+        return Ok(identity);
+    }
+    let asked = settings.cloud.imds_endpoint.as_ref().map_or("http://169.254.169.254", settings::Endpoint::as_str);
+    Err(Failure::unavailable(anyhow!(
+        "instance metadata (IMDSv2) at {asked} does not say who this node is, and no journal does: {why}; \
+         run enid on an EC2 instance, or set cloud.imds_endpoint"
+    )))
+}
+
+/// What the type allows: the table's word, the journal's, or EC2's for a type that is newer than both.
+async fn instance_type(
+    cloud: &AwsCloud,
+    identity: &NodeIdentity,
+    remembered: Option<InstanceType>,
+) -> Result<InstanceType, Failure> {
+    let name = &identity.instance_type;
+    if let Some(known) = enid_core::instance_types::lookup(name) {
+        return Ok(known);
+    }
+    if let Some(known) = remembered.filter(|known| known.name == *name) {
+        return Ok(known);
+    }
+    cloud.instance_type(name).await.map_err(|error| {
+        Failure::unavailable(anyhow!("instance type {name} is not in the built-in table, and EC2 does not tell: {error}"))
+    })
+}
+
+async fn datapath(settings: &Settings, identity: &NodeIdentity) -> Result<Arc<LinuxDatapath>, Failure> {
+    let options = DatapathOptions { veth_prefix: settings.network.veth_prefix.clone(), ..DatapathOptions::default() };
+    let datapath = LinuxDatapath::start(options).context("start the datapath")?;
+    datapath.set_up_node(&node_wiring(settings, identity)).await.context("set up the node's network")?;
+    Ok(Arc::new(datapath))
+}
+
+/// What decisions depend on.
+pub(crate) fn node_config(settings: &Settings) -> Config {
+    Config {
+        mode: settings.pool.mode,
+        cooldown: settings.pool.cooldown,
+        wait: settings.pool.wait,
+        max_enis: settings.pool.max_enis,
+        max_pods: settings.node.max_pods,
+        eni_mtu: settings.network.mtu,
+        pod_mtu: settings.network.pod_mtu,
+        veth_prefix: settings.network.veth_prefix.clone(),
+        cluster: settings.node.cluster_name.clone(),
+        tags: settings.tags.clone(),
+    }
+}
+
+/// What the kernel depends on.
+pub(crate) fn node_wiring(settings: &Settings, identity: &NodeIdentity) -> NodeWiring {
+    NodeWiring {
+        primary_mac: identity.primary_mac,
+        primary_address: identity.primary_address,
+        veth_prefix: settings.network.veth_prefix.clone(),
+        vpc_cidrs: identity.vpc_cidrs.clone(),
+        snat_exclude: settings.network.exclude_snat_cidrs.clone(),
+        snat: settings.network.snat(),
+        node_port: settings.network.node_port,
+    }
+}
+
+/// Applies the DELs that found no daemon, then listens, under one lock: none can slip in between.
+async fn open_for_business(runtime_dir: &Path, desk: &Desk) -> Result<tokio::net::UnixListener, Failure> {
+    let spool = Spool::new(runtime_dir.join("spool"));
+    let locked = lock(spool).await;
+    if let Some(locked) = &locked {
+        drain(locked, desk).await;
+    }
+    server::bind(&runtime_dir.join("enid.sock")).map_err(|error| match error {
+        ServerError::InUse { .. } | ServerError::Io { .. } => Failure::in_use(error),
+    })
+}
+
+async fn lock(spool: Spool) -> Option<LockedSpool> {
+    match tokio::task::spawn_blocking(move || spool.lock(SPOOL_LOCK)).await {
+        Ok(Ok(locked)) => Some(locked),
+        Ok(Err(why)) => {
+            warn!(reason = %why, "spooled DELs are not applied now; tried again later");
+            None
+        }
+        Err(why) => {
+            error!(%why, "the spool's task failed");
+            None
+        }
+    }
+}
+
+async fn keep_spool_empty(dir: std::path::PathBuf, desk: Desk) {
+    let mut due = tokio::time::interval_at(tokio::time::Instant::now() + SPOOL_EVERY, SPOOL_EVERY);
+    loop {
+        due.tick().await;
+        if let Some(locked) = lock(Spool::new(&dir)).await {
+            drain(&locked, &desk).await;
+        }
+    }
+}
+
+async fn drain(locked: &LockedSpool, desk: &Desk) {
+    let waiting = match locked.waiting() {
+        Ok(waiting) => waiting,
+        Err(why) => return warn!(reason = %why, "the spool cannot be read"),
+    };
+    for unreadable in &waiting.unreadable {
+        error!(file = ?unreadable.file, reason = %unreadable.why, "a spooled DEL says nothing usable and was removed");
+    }
+    for spooled in waiting.dels {
+        match desk.del(spooled.del.clone(), Some(spooled.at_ms)).await {
+            Reply::Done => {
+                info!(container = %spooled.del.container, "spooled DEL applied");
+                if let Err(why) = locked.forget(&spooled) {
+                    warn!(reason = %why, "an applied DEL stays in the spool; applying it again changes nothing");
+                }
+            }
+            other => warn!(container = %spooled.del.container, reply = ?other, "spooled DEL stays for later"),
+        }
+    }
+}

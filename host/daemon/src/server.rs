@@ -1,0 +1,366 @@
+//! The socket: frames in, requests to the engine, replies out.
+//!
+//! Serves root and its own user only, by peer credentials; translates between the wire's strings and the
+//! domain's types, and decides nothing.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use enid_core::event::{Answer, Refusal};
+use enid_core::ids::{Attachment, InvalidId, PodName};
+use enid_core::wiring::POD_GATEWAY;
+use enid_engine::clock::Clock;
+use enid_engine::ports::DatapathError;
+use enid_engine::run::{Query, Reply as Answered, Request as Asked, View};
+use enid_protocol::cni::code::Code;
+use enid_protocol::frame::{FrameDecoder, FrameError};
+use enid_protocol::message::{Add, Added, Check, Del, Failed, MessageError, Reply, Request, Subject};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use tokio::io::{AsyncWriteExt, Interest};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tracing::{debug, warn};
+
+/// Connections served at once; the rest wait in the kernel's backlog.
+const CONNECTIONS: usize = 1024;
+/// How long a connection may take to send a whole frame.
+const READ_WITHIN: Duration = Duration::from_secs(10);
+/// How long a peer may take to read its reply.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+/// The plugin gives up at its own deadline: we answer a little before.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// Why the socket could not be served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    /// Another daemon answers on it.
+    #[error("the socket {} is in use by another daemon; stop it first, or set another node.runtime_dir", .path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The file system refused.
+    #[error("{attempt} {}", .path.display())]
+    Io {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The socket.
+        path: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Binds the socket, mode 0600. A socket that nobody answers on is a leftover and is replaced.
+pub(crate) fn bind(path: &Path) -> Result<UnixListener, ServerError> {
+    let failed = |attempt| move |source| ServerError::Io { attempt, path: path.to_owned(), source };
+    if path.exists() {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            return Err(ServerError::InUse { path: path.to_owned() });
+        }
+        std::fs::remove_file(path).map_err(failed("remove the old socket"))?;
+    }
+    let listener = UnixListener::bind(path).map_err(failed("bind the socket"))?;
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(path, private).map_err(failed("restrict the socket"))?;
+    Ok(listener)
+}
+
+/// What a connection needs to serve requests.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    /// The engine.
+    pub(crate) engine: mpsc::Sender<Asked>,
+    /// The clock that deadlines are given in.
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Accepts until the task is dropped; connections end with it.
+pub(crate) async fn serve(listener: UnixListener, desk: Desk) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        tokio::select! {
+            biased;
+            Some(_) = connections.join_next(), if connections.len() >= CONNECTIONS => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    let desk = desk.clone();
+                    connections.spawn(async move {
+                        if let Err(why) = connection(stream, &desk).await {
+                            debug!(reason = %why, "connection ended");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(why) => {
+                    warn!(reason = %why, "accept failed");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn connection(stream: UnixStream, desk: &Desk) -> io::Result<()> {
+    let peer = stream.peer_cred()?;
+    let mut peer_stream = Peer { stream, decoder: FrameDecoder::default(), fds: Vec::new() };
+    let ours = rustix::process::geteuid().as_raw();
+    if peer.uid() != 0 && peer.uid() != ours {
+        warn!(uid = peer.uid(), "a peer that is not root was turned away");
+        let failed = Failed::new(Code::Forbidden, "this socket serves root only", "");
+        return peer_stream.send(&Reply::Failed(failed)).await;
+    }
+    while let Some(body) = peer_stream.body().await? {
+        let netns = peer_stream.fds.pop();
+        peer_stream.fds.clear();
+        let reply = match Request::from_body(&body) {
+            Ok(request) => desk.serve(request, netns).await,
+            Err(error @ (MessageError::Newer { .. } | MessageError::Unknown { .. } | MessageError::Malformed { .. })) => {
+                error.to_reply()
+            }
+        };
+        peer_stream.send(&reply).await?;
+    }
+    Ok(())
+}
+
+struct Peer {
+    stream: UnixStream,
+    decoder: FrameDecoder,
+    fds: Vec<OwnedFd>,
+}
+
+impl Peer {
+    /// The next frame's body; `None` when the peer hung up between frames.
+    async fn body(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let deadline = tokio::time::Instant::now() + READ_WITHIN;
+        loop {
+            match self.decoder.next_body() {
+                Ok(Some(body)) => return Ok(Some(body)),
+                Ok(None) => {}
+                Err(error) => return self.refuse(error).await,
+            }
+            let read = tokio::time::timeout_at(deadline, self.stream.async_io(Interest::READABLE, || {
+                receive(&self.stream, &mut self.fds)
+            }));
+            let bytes = read.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            if bytes.is_empty() {
+                return if self.decoder.is_between_frames() {
+                    Ok(None)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                };
+            }
+            if let Err(error) = self.decoder.push(&bytes) {
+                return self.refuse(error).await;
+            }
+        }
+    }
+
+    async fn refuse(&mut self, error: FrameError) -> io::Result<Option<Vec<u8>>> {
+        let failed = Failed::new(Code::Protocol, error.to_string(), "");
+        self.send(&Reply::Failed(failed)).await?;
+        Ok(None)
+    }
+
+    async fn send(&mut self, reply: &Reply) -> io::Result<()> {
+        let frame = reply.to_frame().or_else(|error| {
+            Reply::Failed(Failed::new(Code::Internal, format!("the reply is too large: {error}"), "")).to_frame()
+        });
+        let frame = frame.map_err(|error| io::Error::other(error.to_string()))?;
+        tokio::time::timeout(WRITE_WITHIN, self.stream.write_all(&frame))
+            .await
+            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+    }
+}
+
+/// Reads what is there, and any descriptor that came along. At most one is kept per read.
+fn receive(stream: &UnixStream, fds: &mut Vec<OwnedFd>) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0u8; 16 * 1024];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = recvmsg(
+        stream.as_fd(),
+        &mut [io::IoSliceMut::new(&mut bytes)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
+    )?;
+    for message in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    fds.truncate(1);
+    bytes.truncate(received.bytes);
+    Ok(bytes)
+}
+
+impl Desk {
+    async fn serve(&self, request: Request, netns: Option<OwnedFd>) -> Reply {
+        match request {
+            Request::Add(add) => self.add(add, netns).await,
+            Request::Check(check) => self.check(check, netns).await,
+            Request::Del(del) => self.del(del, None).await,
+            Request::Explain { subject } => self.explain(subject).await,
+            Request::Hello { .. } => Reply::hello(),
+            Request::Status => match self.query(Query::Status).await {
+                Ok(View::Status(status)) => report(&*status),
+                Ok(View::Addresses(_) | View::Explanation(_)) => stopping(),
+                Err(reply) => reply,
+            },
+        }
+    }
+
+    async fn add(&self, add: Add, netns: Option<OwnedFd>) -> Reply {
+        let attachment = match attachment(&add.container, &add.network, &add.ifname) {
+            Ok(attachment) => attachment,
+            Err(reply) => return reply,
+        };
+        let Some(netns) = netns else {
+            let message = format!("the network namespace of {} did not come with the request", add.container);
+            return Reply::Failed(Failed::new(Code::InvalidNetns, message, ""));
+        };
+        let pod = add.pod.map(|pod| PodName { namespace: pod.namespace, name: pod.name });
+        let deadline = self.clock.now() + Duration::from_millis(add.timeout_ms).saturating_sub(MARGIN);
+        let (reply, answer) = oneshot::channel();
+        self.ask(Asked::Add { attachment, pod, deadline, netns, reply }, answer).await
+    }
+
+    /// A DEL; `issued_ms` is when a spooled one was asked for.
+    pub(crate) async fn del(&self, del: Del, issued_ms: Option<u64>) -> Reply {
+        let attachment = match attachment(&del.container, &del.network, &del.ifname) {
+            Ok(attachment) => attachment,
+            Err(reply) => return reply,
+        };
+        let issued = issued_ms.map(enid_core::time::Timestamp);
+        let (reply, answer) = oneshot::channel();
+        self.ask(Asked::Del { attachment, issued, reply }, answer).await
+    }
+
+    async fn check(&self, check: Check, netns: Option<OwnedFd>) -> Reply {
+        let attachment = match attachment(&check.container, &check.network, &check.ifname) {
+            Ok(attachment) => attachment,
+            Err(reply) => return reply,
+        };
+        let held = match self.query(Query::Attachment(attachment.clone())).await {
+            Ok(View::Addresses(addresses)) => addresses,
+            Ok(View::Status(_) | View::Explanation(_)) => Vec::new(),
+            Err(reply) => return reply,
+        };
+        if let Some(lease) = held.first()
+            && !check.addresses.contains(&lease.address)
+        {
+            let message = format!("attachment {attachment} holds {}, prevResult does not list it", lease.address);
+            return Reply::Failed(Failed::new(Code::Drifted, message, format!("prevResult lists {:?}", check.addresses)));
+        }
+        let (reply, answer) = oneshot::channel();
+        self.ask(Asked::Check { attachment, netns, reply }, answer).await
+    }
+
+    async fn explain(&self, subject: Subject) -> Reply {
+        let query = match subject {
+            Subject::Address(address) => Query::Address(address),
+            Subject::Eni(id) => match id.parse() {
+                Ok(eni) => Query::Eni(eni),
+                Err(error) => return invalid(&error),
+            },
+            Subject::Pod { namespace, name } => Query::Pod(PodName { namespace, name }),
+        };
+        match self.query(query).await {
+            Ok(View::Explanation(explanation)) => report(&explanation),
+            Ok(View::Status(_) | View::Addresses(_)) => stopping(),
+            Err(reply) => reply,
+        }
+    }
+
+    async fn query(&self, query: Query) -> Result<View, Reply> {
+        let (reply, answer) = oneshot::channel();
+        self.engine.send(Asked::Query { query, reply }).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    }
+
+    async fn ask(&self, request: Asked, answer: oneshot::Receiver<Answered>) -> Reply {
+        if self.engine.send(request).await.is_err() {
+            return stopping();
+        }
+        answer.await.map_or_else(|_| stopping(), |answered| in_wire_words(&answered))
+    }
+}
+
+fn attachment(container: &str, network: &str, ifname: &str) -> Result<Attachment, Reply> {
+    let parse = || {
+        Ok(Attachment { container: container.parse()?, network: network.parse()?, ifname: ifname.parse()? })
+    };
+    parse().map_err(|error: InvalidId| invalid(&error))
+}
+
+fn invalid(error: &InvalidId) -> Reply {
+    Reply::Failed(Failed::new(Code::InvalidEnvironment, error.to_string(), ""))
+}
+
+fn stopping() -> Reply {
+    Reply::Failed(Failed::new(Code::TryAgainLater, "the daemon is stopping", "the next one serves the same call"))
+}
+
+fn report(document: &impl serde::Serialize) -> Reply {
+    serde_json::to_value(document).map_or_else(
+        |error| Reply::Failed(Failed::new(Code::Internal, format!("render the report: {error}"), "")),
+        Reply::Report,
+    )
+}
+
+fn in_wire_words(answered: &Answered) -> Reply {
+    let failed = |code, message: String, details: &str| Reply::Failed(Failed::new(code, message, details));
+    match answered {
+        Answered::Answer { answer: Answer::Added(holder), wired: Some(wired) } => Reply::Added(Added {
+            address: holder.wiring.address,
+            gateway: POD_GATEWAY,
+            host_veth: holder.wiring.host_veth.to_string(),
+            host_mac: wired.host_mac.to_string(),
+            pod_mac: wired.pod_mac.to_string(),
+            mtu: holder.wiring.mtu,
+        }),
+        Answered::Answer { answer: Answer::Added(_), wired: None } => {
+            failed(Code::Internal, "the pod was wired without a word from the kernel".to_owned(), "")
+        }
+        Answered::Answer { answer: Answer::Deleted, .. } => Reply::Done,
+        Answered::Answer { answer: Answer::TryLater(reason), .. } => failed(
+            Code::TryAgainLater,
+            format!("no address for the pod yet: {reason}"),
+            &serde_json::to_string(reason).unwrap_or_default(),
+        ),
+        Answered::Answer { answer: Answer::Refused(refusal), .. } => {
+            let (code, advice) = match refusal {
+                Refusal::UnknownAttachment(_) => (Code::NotAttached, "it was never added, or was deleted"),
+                Refusal::AlreadyUnderWay(_) => (Code::TryAgainLater, "wait for the first call's answer"),
+                Refusal::DeletedMeanwhile(_) => (Code::TryAgainLater, ""),
+                Refusal::Kernel { .. } => (Code::Kernel, "nothing of it was left in the kernel"),
+                Refusal::QueueFull { .. } => (Code::TryAgainLater, "the node is short of addresses"),
+            };
+            failed(code, refusal.to_string(), advice)
+        }
+        Answered::Checked(drifts) if drifts.is_empty() => Reply::Checked,
+        Answered::Checked(drifts) => {
+            let all: Vec<&str> = drifts.iter().map(|drift| drift.what.as_str()).collect();
+            failed(Code::Drifted, format!("the pod's network is not as ADD left it: {}", all.join("; ")), "")
+        }
+        Answered::Unreadable(error) => {
+            let code = match error {
+                DatapathError::BadNamespace { .. } => Code::InvalidNetns,
+                DatapathError::NoSuchLink { .. }
+                | DatapathError::IfNameTaken { .. }
+                | DatapathError::Kernel { .. } => Code::Kernel,
+            };
+            failed(code, error.to_string(), "")
+        }
+    }
+}
