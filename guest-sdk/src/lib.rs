@@ -57,3 +57,8 @@ pub mod subnet_selection {
         Proposal, Ranked, Snapshot,
     };
 }
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -42,8 +42,8 @@ enum Command {
     /// Check a settings file and the components it names; prints every problem
     CheckSettings {
         /// The settings file
-        #[arg(long, default_value = "/etc/enid/enid.toml")]
-        config: PathBuf,
+        #[arg(default_value = "/etc/enid/enid.toml")]
+        file: PathBuf,
     },
     /// One screen about the node
     Status {
@@ -84,7 +84,7 @@ fn main() -> ExitCode {
 fn perform(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run { config } => run::run(&config)?,
-        Command::CheckSettings { config } => check_settings(&config)?,
+        Command::CheckSettings { file } => check_settings(&file)?,
         Command::Status { how } => ask::status(&how)?,
         Command::Explain { what } => ask::explain(what)?,
         Command::MaxPods(query) => capacity::max_pods(&query)?,
