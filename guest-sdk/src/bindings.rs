@@ -39,14 +39,8 @@ macro_rules! kind {
     };
 }
 
-kind!(
-    warm_pool,
-    "package enid:guest-warm-pool; world warm-pool { export enid:strategy/warm-pool@0.1.0; }"
-);
-kind!(
-    max_pods,
-    "package enid:guest-max-pods; world max-pods { export enid:strategy/max-pods@0.1.0; }"
-);
+kind!(warm_pool, "package enid:guest-warm-pool; world warm-pool { export enid:strategy/warm-pool@0.1.0; }");
+kind!(max_pods, "package enid:guest-max-pods; world max-pods { export enid:strategy/max-pods@0.1.0; }");
 kind!(
     subnet_selection,
     "package enid:guest-subnet-selection; world subnet-selection { export enid:strategy/subnet-selection@0.1.0; }"

@@ -2,17 +2,22 @@
 
 use crate::settings::Settings;
 use crate::state::State;
-use crate::{Context, Failure, MaxPods, Outcome, Setting, SubnetSelection, WarmPool, max_pods, subnet_selection, warm_pool};
+use crate::{
+    Context, Failure, MaxPods, Outcome, Setting, SubnetSelection, WarmPool, max_pods, subnet_selection,
+    warm_pool,
+};
 
 /// Answers one warm-pool question as the component does: settings and state are read from its context.
 pub fn warm_pool<S: WarmPool>(snapshot: &warm_pool::Snapshot) -> Result<warm_pool::Proposal, Failure> {
-    let (target, outcome) = answer(&snapshot.context, |settings, state| S::decide(settings, state, snapshot))?;
+    let (target, outcome) =
+        answer(&snapshot.context, |settings, state| S::decide(settings, state, snapshot))?;
     Ok(warm_pool::Proposal { target, outcome })
 }
 
 /// Answers one max-pods question as the component does: settings and state are read from its context.
 pub fn max_pods<S: MaxPods>(snapshot: &max_pods::Snapshot) -> Result<max_pods::Proposal, Failure> {
-    let (target, outcome) = answer(&snapshot.context, |settings, state| S::decide(settings, state, snapshot))?;
+    let (target, outcome) =
+        answer(&snapshot.context, |settings, state| S::decide(settings, state, snapshot))?;
     Ok(max_pods::Proposal { target, outcome })
 }
 
@@ -20,7 +25,8 @@ pub fn max_pods<S: MaxPods>(snapshot: &max_pods::Snapshot) -> Result<max_pods::P
 pub fn subnet_selection<S: SubnetSelection>(
     snapshot: &subnet_selection::Snapshot,
 ) -> Result<subnet_selection::Proposal, Failure> {
-    let (target, outcome) = answer(&snapshot.context, |settings, state| S::decide(settings, state, snapshot))?;
+    let (target, outcome) =
+        answer(&snapshot.context, |settings, state| S::decide(settings, state, snapshot))?;
     Ok(subnet_selection::Proposal { target, outcome })
 }
 
@@ -34,7 +40,8 @@ fn answer<C: Settings, M: State, T>(
     decide: impl FnOnce(&C, &mut M) -> Result<crate::Answer<T>, Failure>,
 ) -> Result<(T, Outcome), Failure> {
     let settings = C::parse(&context.settings).map_err(|issues| {
-        let issues: Vec<String> = issues.iter().map(|issue| format!("{}: {}", issue.key, issue.message)).collect();
+        let issues: Vec<String> =
+            issues.iter().map(|issue| format!("{}: {}", issue.key, issue.message)).collect();
         Failure::Settings(issues.join("; "))
     })?;
     let mut state = M::decode(&context.state).unwrap_or_default();
@@ -54,8 +61,8 @@ macro_rules! __export_kind {
     ($strategy:ty, $kind_trait:ident, $kind:ident) => {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
-            use $crate::bindings::$kind::exports::enid::strategy::$kind;
             use $crate::bindings::shared::exports::enid::strategy::plugin;
+            use $crate::bindings::$kind::exports::enid::strategy::$kind;
 
             struct Component;
 
@@ -86,8 +93,8 @@ macro_rules! __export_kind {
                 }
             }
 
-            $crate::bindings::shared::export!(Component with_types_in $crate::bindings::shared);
-            $crate::bindings::$kind::export!(Component with_types_in $crate::bindings::$kind);
+    $crate::bindings::shared::export!(Component with_types_in $crate::bindings::shared);
+    $crate::bindings::$kind::export!(Component with_types_in $crate::bindings::$kind);
         };
     };
 }

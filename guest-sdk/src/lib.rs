@@ -42,7 +42,8 @@ pub use strategy::{Answer, MaxPods, SubnetSelection, WarmPool};
 /// The words of the warm-pool kind.
 pub mod warm_pool {
     pub use crate::bindings::warm_pool::exports::enid::strategy::warm_pool::{
-        Band, BlockUse, Demand, EniPhase, EniUse, Grain, Limits, Placement, PodCounts, Pressure, Proposal, Snapshot,
+        Band, BlockUse, Demand, EniPhase, EniUse, Grain, Limits, Placement, PodCounts, Pressure, Proposal,
+        Snapshot,
     };
 }
 

@@ -2,7 +2,9 @@
 
 use crate::settings::Settings;
 use crate::warm_pool::{EniPhase, EniUse, Limits, PodCounts, Pressure};
-use crate::{ClusterTag, Context, Mode, RoleTag, Setting, SubnetUse, Value, max_pods, subnet_selection, warm_pool};
+use crate::{
+    ClusterTag, Context, Mode, RoleTag, Setting, SubnetUse, Value, max_pods, subnet_selection, warm_pool,
+};
 
 /// An integer setting.
 pub fn int(key: &str, value: i64) -> Setting {
@@ -61,7 +63,12 @@ pub fn node(mode: Mode) -> warm_pool::Snapshot {
         bucket_ms: 10_000,
         history: Vec::new(),
         subnets: vec![subnet(100)],
-        pressure: Pressure { throttled: false, budget_milli: 10_000, in_flight_enis: 0, in_flight_addresses: 0 },
+        pressure: Pressure {
+            throttled: false,
+            budget_milli: 10_000,
+            in_flight_enis: 0,
+            in_flight_addresses: 0,
+        },
         pods: PodCounts { bound: 0, waiting: 0, expected: 0, max: 29 },
     }
 }
@@ -120,5 +127,10 @@ pub fn instance(mode: Mode) -> max_pods::Snapshot {
 
 /// A choice between subnets.
 pub fn choice(candidates: Vec<SubnetUse>) -> subnet_selection::Snapshot {
-    subnet_selection::Snapshot { context: context(Vec::new()), mode: Mode::SecondaryIp, wanted: 10, candidates }
+    subnet_selection::Snapshot {
+        context: context(Vec::new()),
+        mode: Mode::SecondaryIp,
+        wanted: 10,
+        candidates,
+    }
 }

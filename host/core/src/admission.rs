@@ -59,7 +59,9 @@ pub enum Violation {
         ceiling: u64,
     },
     /// It would give back what it asks for in the same breath, for ever.
-    #[error("ready_high {high} is below ready_low {low} by more than one unit of the grain, so the pool would flap")]
+    #[error(
+        "ready_high {high} is below ready_low {low} by more than one unit of the grain, so the pool would flap"
+    )]
     Flapping {
         /// Grow below this.
         low: u32,
@@ -92,7 +94,10 @@ pub enum Violation {
 }
 
 /// Bends and checks the target of a warm-pool strategy against the node it is for.
-pub fn admit_warm_pool(snapshot: &WarmPoolSnapshot, proposal: Proposal<Band>) -> Result<Admitted<Band>, Violation> {
+pub fn admit_warm_pool(
+    snapshot: &WarmPoolSnapshot,
+    proposal: Proposal<Band>,
+) -> Result<Admitted<Band>, Violation> {
     let ceiling = node_ceiling(snapshot);
     let mut clamped = Vec::new();
     let mut band = proposal.target;
@@ -101,12 +106,17 @@ pub fn admit_warm_pool(snapshot: &WarmPoolSnapshot, proposal: Proposal<Band>) ->
     band.keep_free = bend("keep_free", band.keep_free, ceiling, &mut clamped)?;
     if let Some(high) = band.ready_high {
         let unit = unit_addresses(snapshot, band);
-        if high.saturating_add(unit) < band.ready_low && band.keep_free.saturating_mul(unit) < band.ready_low {
+        if high.saturating_add(unit) < band.ready_low && band.keep_free.saturating_mul(unit) < band.ready_low
+        {
             return Err(Violation::Flapping { low: band.ready_low, high });
         }
     }
     if band.release_after_ms > MAX_RELEASE_AFTER_MS {
-        clamped.push(Clamp { field: "release_after", asked: band.release_after_ms, given: MAX_RELEASE_AFTER_MS });
+        clamped.push(Clamp {
+            field: "release_after",
+            asked: band.release_after_ms,
+            given: MAX_RELEASE_AFTER_MS,
+        });
         band.release_after_ms = MAX_RELEASE_AFTER_MS;
     }
     Ok(Admitted { target: band, outcome: admit_outcome(proposal.outcome)?, clamped })
@@ -115,8 +125,12 @@ pub fn admit_warm_pool(snapshot: &WarmPoolSnapshot, proposal: Proposal<Band>) ->
 /// Bends and checks the answer of a max-pods strategy.
 ///
 /// Zero is an answer only when the node has no pod address at all.
-pub fn admit_max_pods(snapshot: &MaxPodsSnapshot, proposal: Proposal<u32>) -> Result<Admitted<u32>, Violation> {
-    let usable = snapshot.max_enis.saturating_sub(snapshot.reserved_enis + u32::from(snapshot.custom_networking));
+pub fn admit_max_pods(
+    snapshot: &MaxPodsSnapshot,
+    proposal: Proposal<u32>,
+) -> Result<Admitted<u32>, Violation> {
+    let usable =
+        snapshot.max_enis.saturating_sub(snapshot.reserved_enis + u32::from(snapshot.custom_networking));
     if proposal.target == 0 && usable > 0 && snapshot.ipv4_per_eni > 1 {
         return Err(Violation::NoPods);
     }
@@ -218,7 +232,13 @@ mod tests {
 
     fn node() -> WarmPoolSnapshot {
         WarmPoolSnapshot {
-            limits: Limits { max_enis: 3, slots_per_eni: 9, addresses_per_slot: 1, prefixes: true, trunk_reserve: 0 },
+            limits: Limits {
+                max_enis: 3,
+                slots_per_eni: 9,
+                addresses_per_slot: 1,
+                prefixes: true,
+                trunk_reserve: 0,
+            },
             ..WarmPoolSnapshot::default()
         }
     }
@@ -229,8 +249,11 @@ mod tests {
 
     #[test]
     fn targets_beyond_the_node_are_bent_to_its_ceiling() {
-        let admitted =
-            admit_warm_pool(&node(), proposal(Band { ready_low: 40, total_floor: 30, ready_high: Some(40), ..Band::default() })).unwrap();
+        let admitted = admit_warm_pool(
+            &node(),
+            proposal(Band { ready_low: 40, total_floor: 30, ready_high: Some(40), ..Band::default() }),
+        )
+        .unwrap();
         assert_eq!((admitted.target.ready_low, admitted.target.total_floor), (27, 27));
         assert_eq!(admitted.clamped.len(), 2);
     }
@@ -251,7 +274,11 @@ mod tests {
 
     #[test]
     fn outcomes_are_cut_to_size() {
-        let outcome = Outcome { reason: format!("a\u{1b}[31m{}", "ü".repeat(400)), next_check_ms: Some(3), ..Outcome::default() };
+        let outcome = Outcome {
+            reason: format!("a\u{1b}[31m{}", "ü".repeat(400)),
+            next_check_ms: Some(3),
+            ..Outcome::default()
+        };
         let admitted = admit_warm_pool(&node(), Proposal { target: Band::default(), outcome }).unwrap();
         assert!(admitted.outcome.reason.len() <= MAX_REASON && !admitted.outcome.reason.contains('\u{1b}'));
         assert_eq!(admitted.outcome.next_check_ms, Some(1000));
@@ -264,8 +291,10 @@ mod tests {
 
     #[test]
     fn subnet_orders_name_only_what_was_offered_and_once() {
-        let snapshot = SubnetSnapshot { candidates: vec![SubnetUse::default(); 2], ..SubnetSnapshot::default() };
-        let rank = |list: &[u16]| proposal(list.iter().map(|&candidate| Ranked { candidate, weight: 0 }).collect());
+        let snapshot =
+            SubnetSnapshot { candidates: vec![SubnetUse::default(); 2], ..SubnetSnapshot::default() };
+        let rank =
+            |list: &[u16]| proposal(list.iter().map(|&candidate| Ranked { candidate, weight: 0 }).collect());
         assert_eq!(admit_subnets(&snapshot, rank(&[1, 0])).unwrap().target, vec![1, 0]);
         assert!(matches!(admit_subnets(&snapshot, rank(&[2])), Err(Violation::UnknownCandidate { .. })));
         assert!(matches!(admit_subnets(&snapshot, rank(&[1, 1])), Err(Violation::RankedTwice { .. })));

@@ -42,7 +42,8 @@ pub fn warm_pool(snapshot: &WarmPoolSnapshot) -> Proposal<Band> {
 
 /// ENIs × addresses, plus the host-network pods, under the recommended caps.
 pub fn max_pods(snapshot: &MaxPodsSnapshot) -> Proposal<u32> {
-    let enis = snapshot.max_enis.saturating_sub(snapshot.reserved_enis + u32::from(snapshot.custom_networking));
+    let enis =
+        snapshot.max_enis.saturating_sub(snapshot.reserved_enis + u32::from(snapshot.custom_networking));
     let per_slot = match snapshot.mode {
         crate::limits::Mode::Prefix if snapshot.prefixes => PREFIX_ADDRESSES,
         crate::limits::Mode::Prefix | crate::limits::Mode::SecondaryIp => 1,
@@ -65,7 +66,10 @@ pub fn subnets(snapshot: &SubnetSnapshot) -> Proposal<Vec<Ranked>> {
     order.sort_by_key(|(index, subnet)| (std::cmp::Reverse(subnet.free), *index));
     let ranked = order
         .iter()
-        .map(|(index, subnet)| Ranked { candidate: u16::try_from(*index).unwrap_or(u16::MAX), weight: subnet.free })
+        .map(|(index, subnet)| Ranked {
+            candidate: u16::try_from(*index).unwrap_or(u16::MAX),
+            weight: subnet.free,
+        })
         .collect();
     answer(ranked, "built-in: most free addresses first")
 }

@@ -183,18 +183,40 @@ impl std::fmt::Display for CloudErrorKind {
 /// prefer [`CloudError::refused`], which knows the call too.
 pub fn error_kind(code: &str) -> CloudErrorKind {
     match code {
-        "RequestLimitExceeded" | "EC2ThrottledException" | "Throttling" | "ThrottlingException"
-        | "ThrottledException" | "RequestThrottled" | "RequestThrottledException" | "TooManyRequestsException"
-        | "BandwidthLimitExceeded" | "SlowDown" => CloudErrorKind::Throttled,
+        "RequestLimitExceeded"
+        | "EC2ThrottledException"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestThrottled"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "BandwidthLimitExceeded"
+        | "SlowDown" => CloudErrorKind::Throttled,
         "InsufficientFreeAddressesInSubnet" => CloudErrorKind::NoFreeAddresses,
         "InsufficientCidrBlocks" => CloudErrorKind::NoFreeBlocks,
         "IncorrectState" | "IncorrectInstanceState" | "DependencyViolation" => CloudErrorKind::Conflict,
-        "UnauthorizedOperation" | "AuthFailure" | "Blocked" | "ExpiredToken" | "ExpiredTokenException"
-        | "IncompleteSignature" | "InvalidClientTokenId" | "MissingAuthenticationToken" | "OptInRequired"
-        | "PendingVerification" | "RequestExpired" | "SignatureDoesNotMatch" | "UnrecognizedClientException"
-        | "CredentialsNotLoaded" | "NotAuthorized" => CloudErrorKind::Denied,
-        "DryRunOperation" | "IdempotentParameterMismatch" | "OperationNotPermitted" | "UnknownParameter"
-        | "UnsupportedOperation" | "ValidationError" => CloudErrorKind::Rejected,
+        "UnauthorizedOperation"
+        | "AuthFailure"
+        | "Blocked"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "IncompleteSignature"
+        | "InvalidClientTokenId"
+        | "MissingAuthenticationToken"
+        | "OptInRequired"
+        | "PendingVerification"
+        | "RequestExpired"
+        | "SignatureDoesNotMatch"
+        | "UnrecognizedClientException"
+        | "CredentialsNotLoaded"
+        | "NotAuthorized" => CloudErrorKind::Denied,
+        "DryRunOperation"
+        | "IdempotentParameterMismatch"
+        | "OperationNotPermitted"
+        | "UnknownParameter"
+        | "UnsupportedOperation"
+        | "ValidationError" => CloudErrorKind::Rejected,
         _ if code.starts_with("AccessDenied") => CloudErrorKind::Denied,
         _ if code.ends_with("LimitExceeded") => CloudErrorKind::LimitExceeded,
         _ if code.ends_with(".NotFound") => CloudErrorKind::Gone,
@@ -256,7 +278,8 @@ mod tests {
 
     #[test]
     fn deleting_an_attached_eni_is_a_conflict_although_ec2_calls_it_an_invalid_value() {
-        let error = CloudError::refused("DeleteNetworkInterface", "InvalidParameterValue", "currently in use");
+        let error =
+            CloudError::refused("DeleteNetworkInterface", "InvalidParameterValue", "currently in use");
         assert_eq!(error.kind, CloudErrorKind::Conflict);
         let error = CloudError::refused("CreateNetworkInterface", "InvalidParameterValue", "description");
         assert_eq!(error.kind, CloudErrorKind::Rejected);

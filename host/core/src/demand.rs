@@ -81,7 +81,8 @@ mod tests {
         let mut history = History::starting(Timestamp(1_000));
         history.pod_added(Timestamp(2_000));
         history.pod_added(Timestamp(1_000) + BUCKET * 2);
-        let added: Vec<u32> = history.buckets(Timestamp(1_000) + BUCKET * 2).iter().map(|b| b.added).collect();
+        let added: Vec<u32> =
+            history.buckets(Timestamp(1_000) + BUCKET * 2).iter().map(|b| b.added).collect();
         assert_eq!(added, [1, 0, 1]);
         let later = history.buckets(Timestamp(1_000) + BUCKET * 10_000);
         assert_eq!(later.len(), MAX_HISTORY);

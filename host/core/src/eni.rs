@@ -139,6 +139,20 @@ impl Eni {
         }
     }
 
+    /// What outlives the daemon: nothing of it is under way, and everything is looked at anew.
+    pub fn as_journaled(&self) -> Self {
+        Self {
+            set_up: false,
+            changed_at: Timestamp(0),
+            busy: false,
+            in_flight: 0,
+            blocked_until: Timestamp(0),
+            failures: 0,
+            missed: 0,
+            ..self.clone()
+        }
+    }
+
     /// Whether it is the instance's primary ENI.
     pub fn is_primary(&self) -> bool {
         self.seat == Seat::PRIMARY

@@ -191,7 +191,14 @@ mod tests {
 
     #[test]
     fn interface_names_follow_the_kernel() {
-        for (name, ok) in [("eth0", true), ("a23456789012345", true), ("a234567890123456", false), ("..", false), ("a b", false), ("", false)] {
+        for (name, ok) in [
+            ("eth0", true),
+            ("a23456789012345", true),
+            ("a234567890123456", false),
+            ("..", false),
+            ("a b", false),
+            ("", false),
+        ] {
             assert_eq!(name.parse::<IfName>().is_ok(), ok, "{name}");
         }
     }

@@ -68,7 +68,9 @@ impl LeaseState {
     /// Who holds the address, if anybody.
     pub fn holder(&self) -> Option<&Holder> {
         match self {
-            LeaseState::Reserved(holder) | LeaseState::Bound(holder) | LeaseState::Unbinding(holder) => Some(holder),
+            LeaseState::Reserved(holder) | LeaseState::Bound(holder) | LeaseState::Unbinding(holder) => {
+                Some(holder)
+            }
             LeaseState::Quarantined { holder, .. } => holder.as_ref(),
             LeaseState::Free | LeaseState::Cooling { .. } | LeaseState::Returning => None,
         }

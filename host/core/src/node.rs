@@ -57,7 +57,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 const LINK_DEADLINE: Duration = Duration::from_secs(180);
 /// How often the link is looked for.
 const LINK_POLL: Duration = Duration::from_millis(200);
-/// How long a just-returned address is not believed when a lagging view still lists it.
+/// How long a just-returned address or ENI is not believed when a lagging view still lists it.
 const RETURNED_MEMORY: Duration = Duration::from_secs(60);
 
 /// The settings that decisions depend on.
@@ -144,6 +144,8 @@ struct Creation {
     seat: Seat,
     count: u32,
     because: String,
+    /// Whether an earlier try may have succeeded without our hearing of it.
+    uncertain: bool,
 }
 
 /// A subnet that ran out.
@@ -195,6 +197,7 @@ pub struct NodeState {
     pushback: Pushback,
     demand: History,
     returned: BTreeMap<Ipv4Addr, Timestamp>,
+    departed: BTreeMap<EniId, Timestamp>,
     /// Pods that the kernel routes to and no lease accounts for.
     strangers: BTreeMap<Ipv4Addr, String>,
     /// Whether the ENIs are known: from EC2, or from the journal.
@@ -237,6 +240,7 @@ impl NodeState {
             pushback: Pushback::default(),
             demand: History::starting(now),
             returned: BTreeMap::new(),
+            departed: BTreeMap::new(),
             strangers: BTreeMap::new(),
             seen: false,
             observe_at: now,
@@ -259,7 +263,9 @@ impl NodeState {
             Event::Add { ticket, attachment, pod, deadline } => {
                 self.add(Waiter { ticket, attachment, pod, asked: now, deadline }, now, &mut effects);
             }
-            Event::Del { ticket, attachment, issued } => self.del(ticket, &attachment, issued, now, &mut effects),
+            Event::Del { ticket, attachment, issued } => {
+                self.del(ticket, &attachment, issued, now, &mut effects)
+            }
             Event::Check { ticket, attachment } => self.check(ticket, &attachment, &mut effects),
             Event::Wired { op, result } => self.wired(op, result, now, &mut effects),
             Event::Unwired { op, result } => self.unwired(op, result, now, &mut effects),
@@ -358,8 +364,9 @@ impl NodeState {
     fn settle(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         self.pool.thaw(now);
         self.exhausted.retain(|_, exhausted| exhausted.until > now);
-        if !self.returned.is_empty() {
+        if !self.returned.is_empty() || !self.departed.is_empty() {
             self.returned.retain(|_, until| *until > now);
+            self.departed.retain(|_, until| *until > now);
         }
         self.pushback.age(now);
         self.serve_waiters(now, effects);
@@ -415,7 +422,8 @@ impl NodeState {
 
     /// An ENI with its addresses, and which of them EC2 has been asked to take back.
     fn eni_records(&self, eni: &Eni) -> Vec<Record> {
-        let mut records = vec![Record::Eni { eni: eni.clone(), addresses: self.pool.addresses_on(&eni.id) }];
+        let mut records =
+            vec![Record::Eni { eni: eni.as_journaled(), addresses: self.pool.addresses_on(&eni.id) }];
         let returning = self.pool.on(&eni.id).filter(|lease| lease.state == LeaseState::Returning);
         let addresses: Vec<_> = returning.map(|lease| lease.address).collect();
         if !addresses.is_empty() {

@@ -19,11 +19,16 @@ pub struct EniSupply {
     pub id: EniId,
     /// Whether its addresses serve pods now (as opposed to coming or leaving).
     pub ready: bool,
+    /// Whether it is being given back already.
+    pub leaving: bool,
     /// Whether it may be given back at all.
     pub removable: bool,
     /// Whether more addresses may be asked for: no call in flight, subnet not exhausted, not blocked.
     pub open: bool,
-    /// Whether a call on it is in flight; planning waits for the outcome before it adds an ENI.
+    /// Whether addresses may be given back now.
+    pub gives: bool,
+    /// Whether a call on it is in flight or will be made soon; planning waits for the outcome before it adds
+    /// an ENI.
     pub busy: bool,
     /// Addresses it could still take.
     pub room: u32,
@@ -135,17 +140,25 @@ pub fn growth(supply: &Supply, band: &Band) -> Vec<Step> {
     }
 }
 
-/// The next step that gives surplus back, or `None`. Only asked when nothing is short, waits or is in flight.
+/// The next step that gives surplus back, or `None`.
+///
+/// Only when nothing is short, waits or is on its way. An ENI beyond the operator's limit goes as soon as
+/// no pod is on it, whatever the band says.
 pub fn release(supply: &Supply, band: &Band, now: Timestamp) -> Option<Step> {
+    let unused = |eni: &EniSupply| eni.ready && eni.removable && eni.used == 0;
+    let leaving = supply.enis.iter().filter(|eni| eni.leaving).count();
+    if supply.enis_counted.saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX)) > supply.max_enis {
+        let beyond = supply.enis.iter().rev().find(|eni| unused(eni));
+        return beyond.map(|eni| Step::Remove { eni: eni.id.clone() });
+    }
     let high = band.ready_high?.max(band.ready_low);
-    if supply.waiting > 0 || supply.coming > 0 {
+    if supply.waiting > 0 || supply.coming > 0 || shortage(supply, band) > 0 {
         return None;
     }
     let idle = Duration::from_millis(band.release_after_ms);
-    let unused = |eni: &EniSupply| eni.ready && eni.removable && eni.used == 0;
     let free_enis = supply.enis.iter().filter(|eni| unused(eni)).count();
     let keep_enis = match band.grain {
-        Grain::Eni => band.keep_free as usize,
+        Grain::Eni => usize::try_from(band.keep_free).unwrap_or(usize::MAX),
         Grain::Address | Grain::Prefix => 0,
     };
     let whole = supply.enis.iter().rev().find(|eni| {
@@ -164,7 +177,8 @@ pub fn release(supply: &Supply, band: &Band, now: Timestamp) -> Option<Step> {
     }
     let surplus = supply.ready.saturating_sub(high).min(supply.held.saturating_sub(band.total_floor));
     // The emptiest ENI first, the last seat on a tie: so that whole ENIs come free.
-    let from = supply.enis.iter().rev().filter(|eni| eni.ready && eni.open && eni.stale > 0).min_by_key(|eni| eni.used)?;
+    let from =
+        supply.enis.iter().rev().filter(|eni| eni.gives && eni.stale > 0).min_by_key(|eni| eni.used)?;
     let count = surplus.min(from.stale);
     (count > 0).then(|| Step::Unassign { eni: from.id.clone(), count })
 }

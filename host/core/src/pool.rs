@@ -160,7 +160,8 @@ impl Pool {
 
     /// Frees what has cooled down.
     pub(crate) fn thaw(&mut self, now: Timestamp) {
-        while let Some((_, address)) = self.index.cooling.first().filter(|(until, _)| *until <= now).copied() {
+        while let Some((_, address)) = self.index.cooling.first().filter(|(until, _)| *until <= now).copied()
+        {
             self.change(address, |lease| lease.thaw(now));
         }
     }

@@ -87,7 +87,9 @@ impl TryFrom<String> for VethPrefix {
     fn try_from(s: String) -> Result<Self, String> {
         let fits = (1..=4).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric());
         if !fits || ["eth", "lo", "vlan"].contains(&s.as_str()) {
-            return Err(format!("`{s}` is not a veth prefix: 1 to 4 letters or digits, and none of `eth`, `lo`, `vlan`"));
+            return Err(format!(
+                "`{s}` is not a veth prefix: 1 to 4 letters or digits, and none of `eth`, `lo`, `vlan`"
+            ));
         }
         Ok(Self(s))
     }
@@ -209,14 +211,26 @@ mod tests {
 
     #[test]
     fn route_tables_match_the_incumbents() {
-        for (card, device, table) in [(0, 0, 254), (0, 1, 2), (0, 3, 4), (1, 1, 10101), (2, 3, 10203), (1, 0, 10100)] {
+        for (card, device, table) in
+            [(0, 0, 254), (0, 1, 2), (0, 3, 4), (1, 1, 10101), (2, 3, 10203), (1, 0, 10100)]
+        {
             assert_eq!(Seat { card, device }.table(), table);
         }
     }
 
     #[test]
     fn veth_prefixes_are_checked() {
-        for (prefix, ok) in [("eni", true), ("a", true), ("abcd", true), ("abcde", false), ("", false), ("eth", false), ("lo", false), ("vlan", false), ("a-b", false)] {
+        for (prefix, ok) in [
+            ("eni", true),
+            ("a", true),
+            ("abcd", true),
+            ("abcde", false),
+            ("", false),
+            ("eth", false),
+            ("lo", false),
+            ("vlan", false),
+            ("a-b", false),
+        ] {
             assert_eq!(VethPrefix::try_from(prefix.to_owned()).is_ok(), ok, "{prefix}");
         }
     }

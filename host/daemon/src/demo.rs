@@ -139,7 +139,8 @@ fn play(world: &mut World, plugin: &Plugin, options: &DemoOptions, ledger: &mut 
     ledger.act("another component: a file that the operator just dropped in");
     policy::drop_in(world, options.component.as_deref(), ledger)?;
     ledger.act("the pods go");
-    delete_pods(world, plugin, ledger)
+    delete_pods(world, plugin, ledger)?;
+    check_health(world, ledger)
 }
 
 fn show_lab(world: &World, ledger: &Ledger) {
@@ -244,6 +245,18 @@ fn delete_pods(world: &mut World, plugin: &Plugin, ledger: &mut Ledger) -> Resul
             node.report().context("ask for the last time")?.pool_line()
         ));
     }
+    Ok(())
+}
+
+/// Nothing went wrong behind the checks' back.
+fn check_health(world: &World, ledger: &mut Ledger) -> Result<()> {
+    let diverged = world.lab_status()?.diverged;
+    let outcome = if diverged.is_empty() { Ok("always".to_owned()) } else { Err(diverged.join("\n")) };
+    ledger.check("the lab's network followed EC2", "always", outcome);
+    let serious = |line: &String| !line.contains(" WARN ");
+    let errors: Vec<String> = complaints(world).into_iter().filter(serious).collect();
+    let outcome = if errors.is_empty() { Ok("no error".to_owned()) } else { Err(errors.join("\n")) };
+    ledger.check("the daemons' logs", "no error", outcome);
     Ok(())
 }
 

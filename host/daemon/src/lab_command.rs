@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use enid_vpc_lab::lab::landscape::Landscape;
 use enid_vpc_lab::lab::status::Status;
 use enid_vpc_lab::lab::{DEFAULT_DIRECTORY, Lab};
 use enid_vpc_lab::namespace::NetNs;
@@ -16,7 +17,13 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 #[derive(Debug, Subcommand)]
 pub(crate) enum LabCommand {
     /// Build the VPC and leave it running
-    Up(Which),
+    Up {
+        #[command(flatten)]
+        which: Which,
+        /// The world in it
+        #[arg(long, value_enum, default_value_t)]
+        size: Size,
+    },
     /// Show subnets, nodes, ENIs, drops and calls
     Status {
         #[command(flatten)]
@@ -42,6 +49,8 @@ pub(crate) enum LabCommand {
     Serve {
         #[command(flatten)]
         which: Which,
+        #[arg(long, value_enum, default_value_t)]
+        size: Size,
         /// End when whoever started it ends
         #[arg(long)]
         with_parent: bool,
@@ -68,6 +77,33 @@ pub(crate) struct Which {
     directory: PathBuf,
 }
 
+/// The world in a lab.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Size {
+    /// Two zones, three subnets, an m5.large and a t3.small
+    #[default]
+    Standard,
+    /// One m5.24xlarge with room for 735 pods
+    Large,
+}
+
+impl Size {
+    fn landscape(self) -> Landscape {
+        match self {
+            Size::Standard => Landscape::standard(),
+            Size::Large => Landscape::large(),
+        }
+    }
+
+    /// As one would type it.
+    fn name(self) -> &'static str {
+        match self {
+            Size::Standard => "standard",
+            Size::Large => "large",
+        }
+    }
+}
+
 /// How a status is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
@@ -81,6 +117,10 @@ pub(crate) enum Output {
 impl Which {
     fn lab(&self) -> Result<Lab> {
         Ok(Lab::named(&self.directory, &self.name)?)
+    }
+
+    fn lab_of(&self, size: Size) -> Result<Lab> {
+        Ok(Lab::with_landscape(&self.directory, &self.name, size.landscape())?)
     }
 
     /// The options that choose this lab, as one would type them; nothing for the default one.
@@ -99,17 +139,17 @@ impl Which {
 /// Carries out a lab command. Must run before the process starts threads: some commands change namespace.
 pub(crate) fn run(command: LabCommand) -> Result<()> {
     match command {
-        LabCommand::Up(which) => up(&which),
+        LabCommand::Up { which, size } => up(&which, size),
         LabCommand::Status { which, output } => status(&which, output),
         LabCommand::Exec { which, node, command } => {
             match which.lab()?.exec(&node, command_of(&command)?)? {}
         }
         LabCommand::Down(which) => down(&which),
-        LabCommand::Serve { which, with_parent } => {
+        LabCommand::Serve { which, size, with_parent } => {
             if with_parent {
                 end_with_parent()?;
             }
-            Ok(which.lab()?.serve()?)
+            Ok(which.lab_of(size)?.serve()?)
         }
         LabCommand::Enter { namespace, command } => enter(&namespace, &command),
     }
@@ -138,9 +178,11 @@ pub(crate) fn ourselves() -> Result<Command> {
     Ok(Command::new(std::env::current_exe().context("find this program")?))
 }
 
-fn up(which: &Which) -> Result<()> {
-    let lab = which.lab()?;
-    let (server, status) = lab.start(server(&which.directory, &which.name, false)?)?;
+fn up(which: &Which, size: Size) -> Result<()> {
+    let lab = which.lab_of(size)?;
+    let mut server = server(&which.directory, &which.name, false)?;
+    server.args(["--size", size.name()]);
+    let (server, status) = lab.start(server)?;
     let typed = which.typed();
     println!(
         "lab `{}` is up: process {}, files in {}\n",

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +11,8 @@ use std::time::Duration;
 use enid_core::cloud::NodeIdentity;
 use enid_engine::run::Request;
 use enid_policy_wasm::{Kind, Policy, PolicyConfig};
-use inotify::{Inotify, WatchMask};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use futures::StreamExt;
+use inotify::{EventStream, Inotify, WatchMask};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
@@ -58,9 +56,10 @@ impl Reloader {
         };
         let mut watch = self.watch();
         loop {
+            let files = self.watched();
             let changed = async {
-                match &watch {
-                    Some(watch) => watch.changed(&self.watched()).await,
+                match &mut watch {
+                    Some(watch) => watch.changed(&files).await,
                     None => std::future::pending().await,
                 }
             };
@@ -156,7 +155,7 @@ impl Reloader {
         let config = new.clone();
         match tokio::task::spawn_blocking(move || policy.replace(kind, config)).await {
             Ok(Ok(report)) => {
-                info!(%kind, strategy = %report.label, replaced = ?report.replaced, "strategy taken over");
+                info!(kind = %kind, strategy = %report.label, replaced = ?report.replaced, "strategy taken over");
                 Ok(true)
             }
             Ok(Err(why)) => {
@@ -194,15 +193,7 @@ fn fingerprints(config: &PolicyConfig) -> BTreeMap<PathBuf, Option<u64>> {
 
 /// Directories under watch: files are replaced by renaming, which a watch on the file itself would miss.
 struct Watch {
-    inotify: AsyncFd<Readable>,
-}
-
-struct Readable(std::sync::Mutex<Inotify>, std::os::fd::OwnedFd);
-
-impl std::os::fd::AsRawFd for Readable {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.1.as_raw_fd()
-    }
+    events: EventStream<[u8; 4096]>,
 }
 
 impl Watch {
@@ -215,30 +206,22 @@ impl Watch {
                 warn!(directory = %directory.display(), reason = %why, "not watched");
             }
         }
-        let fd = inotify.as_fd().try_clone_to_owned()?;
-        let inotify = AsyncFd::with_interest(Readable(inotify.into(), fd), Interest::READABLE)?;
-        Ok(Self { inotify })
+        Ok(Self { events: inotify.into_event_stream([0; 4096])? })
     }
 
     /// Until one of `files` was written or replaced.
-    async fn changed(&self, files: &BTreeSet<PathBuf>) {
+    async fn changed(&mut self, files: &BTreeSet<PathBuf>) {
         let names: BTreeSet<&OsStr> = files.iter().filter_map(|file| file.file_name()).collect();
-        loop {
-            let Ok(mut ready) = self.inotify.readable().await else { return std::future::pending().await };
-            let mut buffer = [0u8; 4096];
-            let seen = ready.try_io(|readable| {
-                let mut inotify = readable.get_ref().0.lock().map_err(|_| std::io::Error::other("poisoned"))?;
-                let events = inotify.read_events(&mut buffer)?;
-                Ok(events.into_iter().any(|event| event.name.is_some_and(|name| names.contains(name))))
-            });
-            match seen {
-                Ok(Ok(true)) => return,
-                Ok(Ok(false)) | Err(_) => {}
-                Ok(Err(why)) => {
+        while let Some(event) = self.events.next().await {
+            match event {
+                Ok(event) if event.name.as_deref().is_some_and(|name| names.contains(name)) => return,
+                Ok(_) => {}
+                Err(why) => {
                     warn!(reason = %why, "the watch on files broke; send SIGHUP after a change");
-                    return std::future::pending().await;
+                    break;
                 }
             }
         }
+        std::future::pending().await
     }
 }

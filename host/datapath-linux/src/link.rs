@@ -113,6 +113,21 @@ pub(crate) fn by_name(netlink: &mut Netlink, name: &IfName) -> Result<Option<Lin
     }
 }
 
+/// The link with that index, if there is one.
+pub(crate) fn by_index(netlink: &mut Netlink, index: u32) -> Result<Option<Link>, DatapathError> {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.attributes = vec![LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])];
+    let request = Request::new(format!("look for link {index}"), RouteNetlinkMessage::GetLink(message), 0)
+        .tolerating(&[Errno::NODEV]);
+    match netlink.read(request)? {
+        Some(payload) => {
+            Link::parse(&payload).map(Some).map_err(|why| failed(format!("read link {index}"), why))
+        }
+        None => Ok(None),
+    }
+}
+
 /// All links of the namespace. Never on a pod's path.
 pub(crate) fn all(netlink: &mut Netlink) -> Result<Vec<Link>, DatapathError> {
     netlink.dump(&list(), |payload| Link::parse(payload).map(Some))

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use crate::address;
 use crate::inspection::{self, Inside};
-use crate::link::{self, Link};
+use crate::link::{self, DOOMED, Link};
 use crate::namespace::NodeNamespace;
 use crate::netlink::{Answer, Netlink, failed};
 use crate::reaper::Doom;
@@ -159,6 +159,11 @@ impl PodWirer {
         let outside_link = link::by_name(&mut self.netlink, &pod.host_veth)?;
         let inside_link = link::by_name(inside, &pod.ifname)?;
         let taken = || DatapathError::IfNameTaken { ifname: pod.ifname.clone() };
+        if self.is_doomed(outside_link.as_ref(), inside_link.as_ref())? {
+            // A DEL was answered a moment ago; its pair goes now, with all others that are due.
+            self.netlink.apply(vec![link::delete_doomed()])?;
+            return Ok(InTheWay::Cleared);
+        }
         match (outside_link, inside_link) {
             (None, None) => Ok(InTheWay::Cleared),
             (None, Some(_)) => Err(taken()),
@@ -199,6 +204,19 @@ impl PodWirer {
                 Ok(InTheWay::Cleared)
             }
         }
+    }
+
+    /// Whether one of the links that have the pair's names is about to be deleted anyway.
+    fn is_doomed(&mut self, outside: Option<&Link>, inside: Option<&Link>) -> Result<bool, DatapathError> {
+        if outside.is_some_and(|outside| outside.group == DOOMED) {
+            return Ok(true);
+        }
+        let Some((inside, peer)) = inside.and_then(|inside| Some((inside, inside.peer?))) else {
+            return Ok(false);
+        };
+        let other_end = link::by_index(&mut self.netlink, peer)?;
+        Ok(other_end
+            .is_some_and(|other_end| other_end.group == DOOMED && inspection::are_a_pair(&other_end, inside)))
     }
 
     /// Removes what `pod.host_veth` still owns: rules and route now, the pair soon.

@@ -585,6 +585,7 @@ fn log_record(record: &Record) {
         Record::Eni { eni, addresses } => {
             info!(eni = %eni.id, phase = eni.phase.name(), addresses = addresses.len(), "ENI");
         }
+        Record::Returning { addresses } => info!(?addresses, "returning"),
         Record::EniGone { eni } => info!(%eni, "ENI gone"),
         Record::Reserved { address, holder } => {
             let pod = holder.pod.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -9,8 +9,8 @@ use anyhow::{Context as _, ensure};
 use enid_core::limits::Mode;
 use enid_core::report::Rung;
 use enid_core::snapshot::{
-    Context, Demand, EniPhase, EniUse, Limits, MAX_HISTORY, Pods, Pressure, RoleTag, Setting, SubnetUse, Value,
-    WarmPoolSnapshot,
+    Context, Demand, EniPhase, EniUse, Limits, MAX_HISTORY, Pods, Pressure, RoleTag, Setting, SubnetUse,
+    Value, WarmPoolSnapshot,
 };
 use enid_policy_wasm::{Policy, PolicyConfig, StrategyConfig};
 
@@ -69,17 +69,34 @@ fn snapshot() -> WarmPoolSnapshot {
         prefixes: 0,
         idle_ms: 1_000,
     };
-    let subnet = SubnetUse { free: 4_000, total: 8_187, free_blocks: 200, role: RoleTag::Included, ..SubnetUse::default() };
+    let subnet = SubnetUse {
+        free: 4_000,
+        total: 8_187,
+        free_blocks: 200,
+        role: RoleTag::Included,
+        ..SubnetUse::default()
+    };
     WarmPoolSnapshot {
         context: Context { now_ms: 1_000_000, wall_secs: 1_800_000_000, ..Context::default() },
         mode: Mode::SecondaryIp,
-        limits: Limits { max_enis: 15, slots_per_eni: 49, addresses_per_slot: 1, prefixes: true, trunk_reserve: 0 },
+        limits: Limits {
+            max_enis: 15,
+            slots_per_eni: 49,
+            addresses_per_slot: 1,
+            prefixes: true,
+            trunk_reserve: 0,
+        },
         enis: (0..ENIS).map(eni).collect(),
         blocks: Vec::new(),
         bucket_ms: 10_000,
         history: vec![Demand { added: 3, removed: 2, waited: 0, failed: 0, peak: 600 }; MAX_HISTORY],
         subnets: vec![subnet; 6],
-        pressure: Pressure { throttled: false, budget_milli: 10_000, in_flight_enis: 0, in_flight_addresses: 0 },
+        pressure: Pressure {
+            throttled: false,
+            budget_milli: 10_000,
+            in_flight_enis: 0,
+            in_flight_addresses: 0,
+        },
         pods: Pods { bound: 600, waiting: 0, expected: 4, max: 737 },
     }
 }

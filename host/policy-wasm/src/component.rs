@@ -134,7 +134,9 @@ pub enum Inadmissible {
         export: String,
     },
     /// No strategy.
-    #[error("it exports no kind of strategy; one of `enid:strategy/{{warm-pool,max-pods,subnet-selection}}@0.1` is needed")]
+    #[error(
+        "it exports no kind of strategy; one of `enid:strategy/{{warm-pool,max-pods,subnet-selection}}@0.1` is needed"
+    )]
     NoKind,
     /// More than one strategy.
     #[error("it exports both {0} and {1}; a component is exactly one kind")]
@@ -303,8 +305,15 @@ impl Component {
         macro_rules! check {
             ($pre:expr) => {
                 self.call(|store| {
-                    let issues = $pre.instantiate(&mut *store)?.enid_strategy_plugin().call_check_settings(store, &settings)?;
-                    Ok(issues.into_iter().take(MAX_ISSUES).map(|issue| (issue.key, issue.message)).collect::<Vec<_>>())
+                    let issues = $pre
+                        .instantiate(&mut *store)?
+                        .enid_strategy_plugin()
+                        .call_check_settings(store, &settings)?;
+                    Ok(issues
+                        .into_iter()
+                        .take(MAX_ISSUES)
+                        .map(|issue| (issue.key, issue.message))
+                        .collect::<Vec<_>>())
                 })
             };
         }
@@ -317,7 +326,8 @@ impl Component {
         if issues.is_empty() {
             return Ok(());
         }
-        let issues = issues.iter().map(|(key, message)| format!("{}: {}", printable(key, MAX_NAME), words(message)));
+        let issues =
+            issues.iter().map(|(key, message)| format!("{}: {}", printable(key, MAX_NAME), words(message)));
         Err(Inadmissible::Settings { issues: issues.collect() })
     }
 
@@ -410,7 +420,10 @@ impl Component {
     }
 
     /// Runs one call in a fresh store, bounded by the limits; the store is gone afterwards.
-    fn call<R>(&self, run: impl FnOnce(&mut Store<Sandbox>) -> wasmtime::Result<R>) -> Result<Metered<R>, Fault> {
+    fn call<R>(
+        &self,
+        run: impl FnOnce(&mut Store<Sandbox>) -> wasmtime::Result<R>,
+    ) -> Result<Metered<R>, Fault> {
         let limits = &self.limits;
         let mut store = Store::new(self.engine.wasm(), Sandbox::new(&self.descriptor.name, limits));
         store.limiter(|sandbox| sandbox);
@@ -448,8 +461,10 @@ impl Pre {
     ) -> Result<Self, Inadmissible> {
         let mismatch = |error: wasmtime::Error| Inadmissible::Mismatch { why: words(&format!("{error:#}")) };
         let mut linker: Linker<Sandbox> = Linker::new(engine.wasm());
-        v0_1::warm_pool::WarmPoolStrategy::add_to_linker::<_, HasSelf<Sandbox>>(&mut linker, |sandbox| sandbox)
-            .map_err(mismatch)?;
+        v0_1::warm_pool::WarmPoolStrategy::add_to_linker::<_, HasSelf<Sandbox>>(&mut linker, |sandbox| {
+            sandbox
+        })
+        .map_err(mismatch)?;
         let instance = linker.instantiate_pre(compiled).map_err(mismatch)?;
         match kind {
             Kind::WarmPool => v0_1::warm_pool::WarmPoolStrategyPre::new(instance).map(Pre::WarmPool),

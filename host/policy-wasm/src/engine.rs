@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use wasmtime::{Config, EngineWeak, WasmFeatures};
+use wasmtime::{Config, EngineWeak, OptLevel, WasmFeatures};
 
 /// How often running calls are checked against their deadline.
 const TICK: Duration = Duration::from_millis(5);
@@ -92,6 +92,9 @@ fn config() -> Config {
     // Backtraces would name functions of strangers in our logs, and keeping the maps costs memory.
     config.wasm_backtrace_max_frames(None);
     config.generate_address_map(false);
+    // A decision is mostly starting an instance and copying the question: optimising its code gains nothing
+    // measurable, takes half as long again to compile, and runs the most intricate part of the compiler.
+    config.cranelift_opt_level(OptLevel::None);
     config
 }
 

@@ -9,7 +9,7 @@
 //! and belongs off the path of pods.
 //!
 //! * [`policy`]: the ladder and hot replacement. [`question`]: what the three kinds have in common.
-//! * [`config`]: what the operator chose for each kind.
+//! * [`port`]: the engine's view of it. [`config`]: what the operator chose for each kind.
 //! * [`component`]: admission of a component's bytes, and one call into it.
 //! * [`engine`]: the compiler's and sandbox's settings, and the ticker behind deadlines.
 //! * [`limits`]: what a call may cost. [`fault`]: how a call went wrong. [`sandbox`]: what a call may touch.

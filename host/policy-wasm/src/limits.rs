@@ -112,6 +112,9 @@ mod tests {
         let none = Limits { fuel: 0, ..Limits::default() };
         assert_eq!(none.check().unwrap_err().limit, "fuel");
         let long = Limits { deadline: Duration::from_secs(3), ..Limits::default() };
-        assert_eq!(long.check().unwrap_err(), LimitOutOfRange { limit: "deadline_ms", asked: 3000, most: 2000 });
+        assert_eq!(
+            long.check().unwrap_err(),
+            LimitOutOfRange { limit: "deadline_ms", asked: 3000, most: 2000 }
+        );
     }
 }

@@ -44,7 +44,11 @@ impl Question for WarmPoolSnapshot {
         &self.context
     }
 
-    fn ask(&self, component: &Component, context: &Context) -> Option<Result<Metered<Proposal<Band>>, Fault>> {
+    fn ask(
+        &self,
+        component: &Component,
+        context: &Context,
+    ) -> Option<Result<Metered<Proposal<Band>>, Fault>> {
         component.warm_pool(context, self)
     }
 
@@ -98,7 +102,11 @@ impl Question for SubnetSnapshot {
         &self.context
     }
 
-    fn ask(&self, component: &Component, context: &Context) -> Option<Result<Metered<Proposal<Vec<Ranked>>>, Fault>> {
+    fn ask(
+        &self,
+        component: &Component,
+        context: &Context,
+    ) -> Option<Result<Metered<Proposal<Vec<Ranked>>>, Fault>> {
         component.subnets(context, self)
     }
 

@@ -59,7 +59,10 @@ impl Sandbox {
         self.lines = self.lines.saturating_add(1);
         if self.lines > self.limits.log_lines {
             if self.lines == self.limits.log_lines + 1 {
-                tracing::debug!(strategy = self.strategy, "strategy logs too much; the rest of this call is dropped");
+                tracing::debug!(
+                    strategy = self.strategy,
+                    "strategy logs too much; the rest of this call is dropped"
+                );
             }
             return;
         }
@@ -70,7 +73,12 @@ impl Sandbox {
 
 impl ResourceLimiter for Sandbox {
     /// Sums over all memories: a component may have several, and a limit per memory would multiply.
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
@@ -83,7 +91,12 @@ impl ResourceLimiter for Sandbox {
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }

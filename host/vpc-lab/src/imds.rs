@@ -129,3 +129,47 @@ impl Metadata {
 fn plain(status: StatusCode, text: &str) -> Answer {
     (status, text.to_owned(), None)
 }
+
+#[cfg(test)]
+mod tests {
+    use enid_sim::ec2::instance::RunInstances;
+    use enid_sim::ec2::{Config, Delays, Tags};
+
+    use super::*;
+
+    fn ask(metadata: &Metadata, method: Method, path: &str, header: (&str, &str), peer: &str) -> Answer {
+        let request = Request::builder().method(method).uri(path).header(header.0, header.1);
+        let request = request.body(Body::empty()).unwrap();
+        metadata.answer(&request, peer.parse().ok(), Timestamp(1_000))
+    }
+
+    #[test]
+    fn a_caller_is_known_by_its_address_and_keeps_its_token_to_itself() {
+        let mut ec2 = Ec2::new(1, Config { delays: Delays::none(), ..Config::default() });
+        let vpc = ec2.add_vpc("10.0.0.0/16".parse().unwrap()).unwrap();
+        let subnet =
+            ec2.add_subnet(&vpc, "eu-central-1a", "10.0.1.0/24".parse().unwrap(), Tags::new()).unwrap();
+        let mut launch = |address: &str| {
+            let request = RunInstances {
+                primary: Some(address.parse().unwrap()),
+                ..RunInstances::one("t3.small", subnet.clone())
+            };
+            ec2.launch(Timestamp(0), &request).unwrap()
+        };
+        let (one, two) = (launch("10.0.1.10"), launch("10.0.1.20"));
+        let metadata =
+            Metadata { ec2: Arc::new(Mutex::new(ec2)), caller: Caller::ByAddress, tokens: Mutex::default() };
+        let id = "/latest/meta-data/instance-id";
+        let token = |peer| ask(&metadata, Method::PUT, TOKEN_PATH, (TTL, "60"), peer).1;
+        for (peer, instance) in [("10.0.1.10:1", &one), ("10.0.1.20:1", &two)] {
+            let (status, text, _) = ask(&metadata, Method::GET, id, (TOKEN, &token(peer)), peer);
+            assert_eq!((status, text), (StatusCode::OK, instance.to_string()));
+        }
+        let foreign = ask(&metadata, Method::GET, id, (TOKEN, &token("10.0.1.10:1")), "10.0.1.20:1");
+        assert_eq!(foreign.0, StatusCode::UNAUTHORIZED);
+        for stranger in ["10.0.1.30:1", "192.0.2.1:1", "[::1]:1"] {
+            let refused = ask(&metadata, Method::PUT, TOKEN_PATH, (TTL, "60"), stranger);
+            assert_eq!(refused.0, StatusCode::NOT_FOUND);
+        }
+    }
+}

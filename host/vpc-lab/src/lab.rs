@@ -10,6 +10,7 @@ pub mod region;
 pub mod status;
 
 use std::convert::Infallible;
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -131,7 +132,11 @@ pub enum LabError {
 impl Lab {
     /// The lab called `name` with its files under `base`. Its namespaces start with `name`.
     pub fn named(base: &Path, name: &str) -> Result<Self, LabError> {
-        let landscape = Landscape::standard();
+        Self::with_landscape(base, name, Landscape::standard())
+    }
+
+    /// The same with another world in it, which matters to whoever starts it.
+    pub fn with_landscape(base: &Path, name: &str, landscape: Landscape) -> Result<Self, LabError> {
         let nodes: Vec<String> = landscape.nodes.iter().map(|node| node.name.clone()).collect();
         let footprint = Footprint::new(name, &nodes, landscape.pods)?;
         Ok(Self { name: name.to_owned(), footprint, landscape, directory: Directory::at(base.join(name)) })
@@ -173,6 +178,8 @@ impl Lab {
         self.expect_absent()?;
         let failed = |attempt: String| move |source| LabError::Io { attempt, source };
         let within = |what: &str| format!("{what} in {}", self.directory().display());
+        // Journals of an earlier lab speak of ENIs that this one does not have.
+        self.directory.remove().map_err(failed(within("clean up")))?;
         self.directory.create().map_err(failed(within("create the lab's directory")))?;
         let log = self.directory.fresh_log().map_err(failed(within("open the lab's log")))?;
         let copy = log.try_clone().map_err(failed(within("open the lab's log")))?;
@@ -239,8 +246,11 @@ impl Lab {
     ///
     /// Variables that point AWS clients at the lab are set unless they are set already.
     pub fn exec(&self, node: &str, mut command: Command) -> Result<Infallible, LabError> {
-        let Some(namespace) = self.footprint.nodes.get(node) else {
-            let known = self.footprint.nodes.keys().cloned().collect::<Vec<_>>().join(", ");
+        // A running lab's own word about its nodes: it may have been started with another landscape.
+        let noted = self.directory.read_footprint().ok().flatten();
+        let nodes = &noted.as_ref().unwrap_or(&self.footprint).nodes;
+        let Some(namespace) = nodes.get(node) else {
+            let known = nodes.keys().cloned().collect::<Vec<_>>().join(", ");
             return Err(LabError::NoSuchNode { node: node.to_owned(), known });
         };
         if !namespace.exists() {
@@ -279,6 +289,8 @@ impl Lab {
         }
         let attempt = format!("remove {}", self.directory().display());
         self.directory.remove().map_err(failed(attempt))?;
+        // The directory of all labs is ours alone when nobody chose another; the last one takes it along.
+        let _other_labs_use_it = fs::remove_dir(DEFAULT_DIRECTORY);
         Ok(removed)
     }
 

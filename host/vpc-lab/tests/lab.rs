@@ -153,6 +153,20 @@ fn a_second_lab_of_the_same_name_is_refused() {
 }
 
 #[test]
+fn somebody_elses_directory_is_left_alone() {
+    let name = format!("lab-{}-alien", std::process::id());
+    let base = std::env::temp_dir().join(&name);
+    let file = base.join(&name).join("precious");
+    std::fs::create_dir_all(base.join(&name)).unwrap();
+    std::fs::write(&file, "x").unwrap();
+    let lab = Lab::named(&base, &name).unwrap();
+    assert!(matches!(lab.down(), Err(LabError::Io { .. })));
+    assert!(matches!(lab.serve(), Err(LabError::Io { .. })));
+    assert!(file.exists());
+    std::fs::remove_dir_all(&base).unwrap();
+}
+
+#[test]
 fn down_may_be_repeated_and_leaves_nothing() {
     let running = Running::up("down");
     let footprint = running.lab.footprint().clone();

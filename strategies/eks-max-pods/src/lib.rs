@@ -93,12 +93,12 @@ mod tests {
     fn known_instance_types_get_their_published_number() {
         // ENIs, addresses, vCPUs, secondary IP, prefix
         let table = [
-            (3, 4, 2, 11, 110),   // t3.small
-            (3, 10, 2, 29, 110),  // m5.large
-            (2, 4, 1, 8, 98),     // t2.small, had it prefixes
-            (4, 15, 4, 58, 110),  // m5.xlarge
-            (8, 30, 16, 110, 110), // m5.4xlarge
-            (8, 30, 32, 234, 250), // m5.8xlarge
+            (3, 4, 2, 11, 110),     // t3.small
+            (3, 10, 2, 29, 110),    // m5.large
+            (2, 4, 1, 8, 98),       // t2.small, had it prefixes
+            (4, 15, 4, 58, 110),    // m5.xlarge
+            (8, 30, 16, 110, 110),  // m5.4xlarge
+            (8, 30, 32, 234, 250),  // m5.8xlarge
             (15, 50, 96, 250, 250), // m5.24xlarge
         ];
         for (enis, addresses, vcpus, secondary, prefix) in table {

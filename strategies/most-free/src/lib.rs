@@ -105,8 +105,13 @@ mod tests {
     #[test]
     fn most_free_comes_first_and_equals_keep_their_order() {
         let included = |free| tagged(false, RoleTag::Included, ClusterTag::Any, free);
-        let candidates =
-            vec![included(5), tagged(true, RoleTag::Absent, ClusterTag::Any, 9), included(9), included(0), included(70)];
+        let candidates = vec![
+            included(5),
+            tagged(true, RoleTag::Absent, ClusterTag::Any, 9),
+            included(9),
+            included(0),
+            included(70),
+        ];
         assert_eq!(order(&[], candidates), [4, 1, 2, 0, 3]);
     }
 
@@ -121,7 +126,10 @@ mod tests {
 
     #[test]
     fn nothing_eligible_is_said() {
-        assert_eq!(decide(&[], vec![subnet(5), subnet(6)]).reason, "none of 2 subnets is eligible by its tags");
+        assert_eq!(
+            decide(&[], vec![subnet(5), subnet(6)]).reason,
+            "none of 2 subnets is eligible by its tags"
+        );
     }
 
     proptest! {

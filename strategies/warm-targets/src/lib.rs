@@ -211,7 +211,8 @@ mod tests {
 
     #[test]
     fn the_reason_names_the_target_and_the_numbers() {
-        let reason = decide(Mode::SecondaryIp, &[int("warm_ip_target", 2), int("minimum_ip_target", 5)]).reason;
+        let reason =
+            decide(Mode::SecondaryIp, &[int("warm_ip_target", 2), int("minimum_ip_target", 5)]).reason;
         assert_eq!(
             reason,
             "warm_ip_target 2 and minimum_ip_target 5 ask for 2 ready addresses and 5 in all; 0 of 0 are ready"

@@ -295,6 +295,19 @@ fn a_pod_of_the_same_name_can_come_back_at_once() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_sandbox_can_be_added_again_right_after_its_delete() -> Result<()> {
+    let (node, netns) = (Node::new()?, Namespace::new("p")?);
+    let wiring =
+        |round: usize| pod(["enia", "enia", "enib"][round], &format!("10.7.0.5{round}"), SECONDARY_TABLE);
+    for round in 0..3 {
+        node.wire(&wiring(round), &netns)??;
+        assert_eq!(node.drift(&wiring(round), Some(&netns))?, Vec::<String>::new());
+        node.unwire(&wiring(round))?;
+    }
+    Ok(())
+}
+
 /// Prepares a namespace so that wiring it fails at one step, and says which.
 #[test]
 fn a_failure_at_any_step_in_the_pod_leaves_nothing() -> Result<()> {

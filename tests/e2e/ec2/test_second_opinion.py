@@ -3,6 +3,8 @@
 moto does not do prefixes, limits, seats, exhaustion, pages and delays; those have no second opinion here.
 """
 
+import logging
+
 import boto3
 import botocore.exceptions
 from moto.server import ThreadedMotoServer
@@ -14,6 +16,7 @@ class SecondOpinion(Lab):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         server.start()
         cls.addClassCleanup(server.stop)

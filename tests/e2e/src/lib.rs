@@ -1,1 +1,26 @@
-//! Placeholder.
+//! A whole node under test, from outside: the lab, unmodified `enid run` and `enid-cni`, pods as namespaces.
+//!
+//! Everything here only uses what an operator or a container runtime has: command lines, settings files, CNI
+//! calls, and the kernel's own tools. It never looks into the daemon, never decides what is right, and
+//! takes away what it made, also when a test fails or is killed.
+//!
+//! Map: [`program`] what is under test · [`lab`] a VPC of the test's own · [`node`] one node of it and its
+//! questions · [`settings`] its `enid.toml` · [`daemon`] its process · [`pod`] a sandbox · [`plugin`] CNI calls ·
+//! [`kernel`] what the kernel has · [`heartbeat`] traffic that notices every gap · [`patience`] waiting with
+//! deadlines.
+//!
+//! Needs root, iproute2, nftables, and what `cargo xtask demo` builds: `enid`, `enid-cni` and the shipped
+//! strategies, in the directory above the test programs'.
+#![expect(clippy::unwrap_used, reason = "a test that cannot arrange its world fails")]
+#![expect(clippy::missing_panics_doc, reason = "every failure of a test is a panic")]
+
+pub mod daemon;
+pub mod heartbeat;
+pub mod kernel;
+pub mod lab;
+pub mod node;
+pub mod patience;
+pub mod plugin;
+pub mod pod;
+pub mod program;
+pub mod settings;

@@ -2,7 +2,13 @@
 //!
 //! This library holds what the scenarios share: strategies as plain functions, and the invariants that
 //! hold after every scenario. The scenarios are in `tests/`.
+//!
+//! * [`runtime`]: a container runtime; [`safety`]: what holds after every event; [`dice`]: chance from a seed.
 #![forbid(unsafe_code)]
+
+pub mod dice;
+pub mod runtime;
+pub mod safety;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -90,8 +96,13 @@ pub fn a_node(instance_type: &str, knobs: Knobs, config: Config) -> SimNode<Knob
 /// A fresh node of a given type, settled.
 pub fn a_node_of(instance_type: &InstanceType, knobs: Knobs, config: Config) -> SimNode<Knobs> {
     let (ec2, instance, _) = lone_instance(7, instance_type, START).expect("the world is well formed");
-    let mut node = SimNode::start(ec2, instance, config, knobs, START + Duration::from_secs(60)).expect("metadata answers");
-    assert!(node.settle(Duration::from_secs(600)), "a fresh node settles: {:?}", node.state().status(node.now()));
+    let mut node = SimNode::start(ec2, instance, config, knobs, START + Duration::from_secs(60))
+        .expect("metadata answers");
+    assert!(
+        node.settle(Duration::from_secs(600)),
+        "a fresh node settles: {:?}",
+        node.state().status(node.now())
+    );
     node
 }
 
@@ -115,7 +126,12 @@ pub fn check<S: Strategist>(node: &SimNode<S>) {
         }
     }
     for lease in node.state().addresses(node.now()) {
-        assert_eq!(owner.get(&lease.address), Some(&lease.eni), "{} is where the node believes it is", lease.address);
+        assert_eq!(
+            owner.get(&lease.address),
+            Some(&lease.eni),
+            "{} is where the node believes it is",
+            lease.address
+        );
     }
     for (address, pod) in &node.kernel.pods {
         let lease = node.state().addresses(node.now()).into_iter().find(|lease| lease.address == *address);
@@ -127,7 +143,12 @@ pub fn check<S: Strategist>(node: &SimNode<S>) {
 /// A settled node that is asked again does nothing.
 pub fn expect_converged<S: Strategist>(node: &mut SimNode<S>) {
     let mutating = |node: &SimNode<S>| -> u64 {
-        node.ec2.calls().iter().filter(|(call, _)| !call.starts_with("Describe")).map(|(_, count)| count).sum()
+        node.ec2
+            .calls()
+            .iter()
+            .filter(|(call, _)| !call.starts_with("Describe"))
+            .map(|(_, count)| count)
+            .sum()
     };
     let before = mutating(node);
     node.pass(Duration::from_secs(300));

@@ -30,7 +30,7 @@ fn incumbent(enis: u32, per_eni: u32, knobs: Knobs, pods: u32) -> (Vec<u32>, u32
             let want = if targets { short } else { per_eni };
             if let Some(eni) = held.iter_mut().find(|eni| **eni < per_eni) {
                 *eni += want.min(per_eni - *eni);
-            } else if u32::try_from(held.len()).unwrap() < enis {
+            } else if u32::try_from(held.len()).is_ok_and(|held| held < enis) {
                 held.push(want.min(per_eni));
             } else {
                 break;

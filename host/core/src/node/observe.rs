@@ -1,17 +1,18 @@
 //! What EC2 and the kernel report, reconciled with what the node believes.
 //!
 //! A view may lag or be partial, so nothing that a pod uses is given up because of one look: what is
-//! missing twice and unused is dropped, what is missing twice and used is quarantined.
+//! missing twice and unused is dropped, what is missing twice and used is quarantined. A view older than
+//! the last change of an ENI says nothing about it.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::{MISSES, NodeState, OBSERVE_EVERY, Op};
+use super::{NodeState, OBSERVE_EVERY, Purpose};
 use crate::cloud::{CloudEni, CloudError, EniAttachment};
-use crate::eni::{Eni, Leaving, Phase};
+use crate::eni::{Eni, Leaving, MISSES, Phase};
 use crate::event::{CloudCall, CloudReply, Effect};
-use crate::ids::EniId;
+use crate::ids::{EniId, SubnetId};
 use crate::lease::{Lease, LeaseState};
 use crate::report::{Quarantine, Why};
 use crate::time::Timestamp;
@@ -21,35 +22,56 @@ use crate::wiring::Seat;
 const SUBNETS_EVERY: Duration = Duration::from_secs(300);
 /// The least time between two looks, whatever asks for them.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Failures in a row after which a subnet is left alone for its whole time, whatever EC2 reports.
+const LAST_CHANCE: u32 = 3;
 
 impl NodeState {
     /// Looks at EC2 where a look is due.
     pub(super) fn look(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.backoff.until > now {
-            return;
-        }
-        if self.observe_at <= now && !self.ops.values().any(|op| matches!(op, Op::Enis)) {
+        if self.next_enis_look().is_some_and(|at| at <= now) {
             self.observe_at = now + OBSERVE_EVERY;
-            self.call(Op::Enis, CloudCall::Enis, effects);
+            self.call(Purpose::Enis { asked: now }, CloudCall::Enis, effects);
         }
-        if self.subnets_at <= now && !self.ops.values().any(|op| matches!(op, Op::Subnets)) {
+        if self.next_subnets_look().is_some_and(|at| at <= now) {
             self.subnets_at = now + SUBNETS_EVERY;
-            self.call(Op::Subnets, CloudCall::Subnets, effects);
+            self.subnets_seen = now;
+            self.call(Purpose::Subnets, CloudCall::Subnets, effects);
         }
+    }
+
+    /// When EC2 is looked at next; nothing while it is being looked at.
+    pub(super) fn looks_due(&self) -> impl Iterator<Item = Timestamp> {
+        self.next_enis_look().into_iter().chain(self.next_subnets_look())
+    }
+
+    fn next_enis_look(&self) -> Option<Timestamp> {
+        let under_way = self.calls.values().any(|call| matches!(call.purpose, Purpose::Enis { .. }));
+        (!under_way).then(|| self.observe_at.max(self.pushback.until(CloudCall::Enis.name())))
+    }
+
+    fn next_subnets_look(&self) -> Option<Timestamp> {
+        let under_way = self.calls.values().any(|call| matches!(call.purpose, Purpose::Subnets));
+        (!under_way).then(|| self.subnets_at.max(self.pushback.until(CloudCall::Subnets.name())))
     }
 
     pub(super) fn enis_answered(
         &mut self,
+        asked: Timestamp,
         result: Result<CloudReply, CloudError>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
         let enis = match result {
-            Ok(CloudReply::Enis(enis)) => enis,
-            Ok(_) => return,
+            // An instance always has its primary ENI: a view without it is not a view of this node.
+            Ok(CloudReply::Enis(enis)) if enis.iter().any(|eni| eni.id == self.identity.primary_eni) => enis,
+            Ok(_) => {
+                self.look_again(now);
+                return;
+            }
             Err(error) => {
-                self.observe_at = now + LOOK_EVERY;
-                return self.back_off(error, now);
+                self.look_again(now);
+                self.pushback.failed(CloudCall::Enis.name(), error, now, self.next_op);
+                return;
             }
         };
         self.unmanaged.clear();
@@ -58,116 +80,169 @@ impl NodeState {
             if !cloud.managed {
                 self.unmanaged.insert(attachment.seat);
             } else if self.enis.contains_key(&cloud.id) {
-                self.compare(cloud, attachment, now, effects);
-            } else if !self.is_being_created(cloud) {
-                let phase = if attachment.seat == Seat::PRIMARY {
-                    Phase::Ready
+                self.compare(cloud, attachment, asked, now, effects);
+            } else if !self.has_left(&cloud.id) && !self.is_being_created(cloud) {
+                let (phase, why) = if attachment.seat == Seat::PRIMARY {
+                    (Phase::Ready, Why::Primary)
                 } else {
-                    Phase::Attaching { since: now }
-                };
-                let why = if attachment.seat == Seat::PRIMARY {
-                    Why::Primary
-                } else {
-                    Why::Found { eni: cloud.id.clone() }
+                    (Phase::Attaching { since: now }, Why::Found { eni: cloud.id.clone() })
                 };
                 self.learn_eni(cloud, attachment.seat, phase, &why, now, effects);
             }
         }
-        self.miss_absent(&enis, now, effects);
+        self.miss_absent(&enis, asked, now, effects);
         self.seen = true;
         self.asking.stale = true;
         self.serve_waiters(now, effects);
     }
 
+    pub(super) fn look_again(&mut self, now: Timestamp) {
+        self.observe_at = self.observe_at.min(now + LOOK_EVERY);
+    }
+
     /// An ENI that our own creation made may be listed before its reply arrives: the reply will tell.
     fn is_being_created(&self, cloud: &CloudEni) -> bool {
         let Some(attachment) = &cloud.attachment else { return false };
-        self.ops.values().any(|op| matches!(op, Op::Create(creation) if creation.seat == attachment.seat))
+        self.creations().any(|creation| creation.seat == attachment.seat)
     }
 
-    fn compare(&mut self, cloud: &CloudEni, attachment: &EniAttachment, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn compare(
+        &mut self,
+        cloud: &CloudEni,
+        attachment: &EniAttachment,
+        asked: Timestamp,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let changing = self.is_changing(&cloud.id);
         let Some(eni) = self.enis.get_mut(&cloud.id) else { return };
         eni.missed = 0;
         eni.marked |= attachment.delete_on_termination;
-        if eni.phase == Phase::Created {
-            // The reply to our attach was lost.
-            eni.attachment = Some(attachment.id.clone());
-            eni.seat = attachment.seat;
-            eni.phase = Phase::Attaching { since: now };
+        match eni.phase {
+            Phase::Created => {
+                // The reply to our attach was lost, or is on its way.
+                eni.attachment = Some(attachment.id.clone());
+                eni.seat = attachment.seat;
+                eni.phase = Phase::Attaching { since: now };
+                self.journal_eni(&cloud.id, effects);
+            }
+            Phase::Leaving(Leaving::Deleting)
+                if attachment.settled && !eni.busy && asked >= eni.changed_at =>
+            {
+                // It was attached although we were told that it was not.
+                eni.attachment = Some(attachment.id.clone());
+                eni.phase = Phase::Leaving(Leaving::TearingDown);
+                eni.blocked_until = now;
+                self.journal_eni(&cloud.id, effects);
+            }
+            Phase::Attaching { .. } if eni.attachment.is_none() => {
+                eni.attachment = Some(attachment.id.clone());
+            }
+            Phase::Attaching { .. } | Phase::Leaving(_) => {}
+            Phase::Ready if changing || asked < eni.changed_at => self.look_again(now),
+            Phase::Ready => self.compare_addresses(cloud, now, effects),
         }
-        if eni.busy || eni.phase != Phase::Ready {
-            return;
-        }
+    }
+
+    /// Whether a call that changes the ENI's addresses is under way.
+    fn is_changing(&self, id: &EniId) -> bool {
+        self.calls.values().any(|call| match &call.purpose {
+            Purpose::Assign { eni, .. } | Purpose::Unassign { eni, .. } => eni == id,
+            Purpose::Enis { .. }
+            | Purpose::Subnets
+            | Purpose::Create(_)
+            | Purpose::Attach { .. }
+            | Purpose::Mark { .. }
+            | Purpose::Detach { .. }
+            | Purpose::Delete { .. } => false,
+        })
+    }
+
+    fn compare_addresses(&mut self, cloud: &CloudEni, now: Timestamp, effects: &mut Vec<Effect>) {
         let mut changed = false;
         for address in &cloud.addresses {
             if self.returned.contains_key(address) {
                 continue;
             }
-            match self.leases.get_mut(address) {
+            match self.pool.get(*address) {
                 None => {
                     let why = Why::Found { eni: cloud.id.clone() };
-                    self.leases.insert(*address, Lease::free(*address, cloud.id.clone(), why, now));
+                    self.learn_address(Lease::free(*address, cloud.id.clone(), why, now), now);
                     changed = true;
                 }
-                Some(lease) => {
-                    lease.missed = 0;
-                    if let LeaseState::Quarantined { holder, why: Quarantine::NotInCloud { .. } } = &lease.state {
-                        lease.state = match holder.clone() {
-                            Some(holder) => LeaseState::Bound(holder),
-                            None => LeaseState::Free,
-                        };
+                Some(lease) if lease.eni == cloud.id => {
+                    let lost = matches!(
+                        lease.state,
+                        LeaseState::Quarantined { why: Quarantine::NotInCloud { .. }, .. }
+                    );
+                    if lease.missed > 0 || lost {
+                        self.pool.change(*address, |lease| {
+                            lease.missed = 0;
+                            lost.then(|| lease.trust(now, now))
+                        });
                     }
                 }
+                // On another ENI of ours, as far as we know: its own comparison will tell.
+                Some(_) => self.look_again(now),
             }
         }
-        let mut gone = Vec::new();
-        for lease in self.leases.values_mut().filter(|lease| lease.eni == cloud.id) {
-            if cloud.addresses.contains(&lease.address) {
-                continue;
-            }
-            lease.missed = lease.missed.saturating_add(1);
-            if lease.missed >= MISSES {
-                if missing_for_good(lease) {
-                    gone.push(lease.address);
-                }
-            } else {
-                self.observe_at = self.observe_at.min(now + LOOK_EVERY);
+        for address in self.pool.addresses_on(&cloud.id) {
+            if !cloud.addresses.contains(&address) {
+                changed |= self.miss_address(address, now);
             }
         }
-        for address in &gone {
-            self.leases.remove(address);
-        }
-        if changed || !gone.is_empty() {
+        if changed {
             self.journal_eni(&cloud.id, effects);
         }
     }
 
+    /// EC2 does not list the address on its ENI; says whether that was the end of it.
+    fn miss_address(&mut self, address: Ipv4Addr, now: Timestamp) -> bool {
+        let gone = self.pool.change(address, |lease| {
+            lease.missed = lease.missed.saturating_add(1);
+            lease.state == LeaseState::Returning || lease.missed >= MISSES && missing_for_good(lease, now)
+        });
+        match gone {
+            Some(true) => self.pool.forget(address),
+            Some(false) | None => self.look_again(now),
+        }
+        gone == Some(true)
+    }
+
     /// ENIs that EC2 does not list (any more) on this instance.
-    fn miss_absent(&mut self, enis: &[CloudEni], now: Timestamp, effects: &mut Vec<Effect>) {
-        let absent: Vec<EniId> = self
-            .enis
-            .values_mut()
-            .filter(|eni| {
-                let settled = !eni.busy
-                    && matches!(eni.phase, Phase::Ready | Phase::Attaching { .. } | Phase::Leaving(Leaving::TearingDown));
-                settled && !enis.iter().any(|cloud| cloud.id == eni.id)
-            })
-            .map(|eni| {
+    fn miss_absent(
+        &mut self,
+        enis: &[CloudEni],
+        asked: Timestamp,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let believed = |eni: &&mut Eni| {
+            let attached = match eni.phase {
+                Phase::Ready | Phase::Attaching { .. } | Phase::Leaving(Leaving::TearingDown) => true,
+                Phase::Created | Phase::Leaving(Leaving::Detaching | Leaving::Deleting) => false,
+            };
+            attached && !eni.busy && asked >= eni.changed_at
+        };
+        let mut absent = Vec::new();
+        for eni in self.enis.values_mut().filter(believed) {
+            if !enis.iter().any(|cloud| cloud.id == eni.id) {
                 eni.missed = eni.missed.saturating_add(1);
-                eni.id.clone()
-            })
-            .collect();
-        for id in absent {
-            if self.enis.get(&id).is_some_and(|eni| eni.missed < MISSES) {
-                self.observe_at = self.observe_at.min(now + LOOK_EVERY);
+                absent.push((eni.id.clone(), eni.is_listed()));
+            }
+        }
+        for (id, still_listed) in absent {
+            self.look_again(now);
+            if still_listed {
                 continue;
             }
-            let mut in_use = false;
-            for lease in self.leases.values_mut().filter(|lease| lease.eni == id) {
-                in_use |= !missing_for_good(lease);
+            for address in self.pool.addresses_on(&id) {
+                if self.pool.change(address, |lease| missing_for_good(lease, now)) == Some(true) {
+                    self.pool.forget(address);
+                }
             }
-            if !in_use {
-                self.forget_eni(&id, effects);
+            if self.pool.counts_on(&id).total() == 0 {
+                self.forget_eni(&id, now, effects);
             }
         }
     }
@@ -181,11 +256,19 @@ impl NodeState {
         match result {
             Ok(CloudReply::Subnets(subnets)) => {
                 self.subnets = subnets;
-                // What asked for too much may ask for less now; what failed although EC2 reported enough
-                // stays blocked for its time.
+                let free = |id: &SubnetId| {
+                    self.subnets.iter().find(|subnet| subnet.id == *id).map_or(0, |subnet| subnet.free)
+                };
                 self.exhausted.retain(|id, exhausted| {
-                    let free = self.subnets.iter().find(|subnet| subnet.id == *id).map_or(0, |subnet| subnet.free);
-                    free == 0 || free >= exhausted.asked
+                    let free = free(id);
+                    let may_serve = match exhausted.reported {
+                        // What asked for too much may ask for less. What failed although EC2 reports
+                        // enough (others are quicker, the view lags) waits.
+                        None => free > 0 && free < exhausted.asked,
+                        Some(then) => free > then,
+                    };
+                    exhausted.reported.get_or_insert(free);
+                    !may_serve || exhausted.failures > LAST_CHANCE
                 });
                 self.asking_subnets = true;
                 let (snapshot, subnets) = self.subnet_snapshot(now);
@@ -194,55 +277,63 @@ impl NodeState {
             Ok(_) => {}
             Err(error) => {
                 self.subnets_at = now + LOOK_EVERY;
-                self.back_off(error, now);
+                self.pushback.failed(CloudCall::Subnets.name(), error, now, self.next_op);
             }
+        }
+    }
+
+    /// Takes in an address of ours; one that the kernel routes to a pod we do not know stays out of service.
+    pub(super) fn learn_address(&mut self, lease: Lease, now: Timestamp) {
+        let address = lease.address;
+        self.pool.learn(lease);
+        if let Some(host_veth) = self.strangers.get(&address) {
+            let why = Quarantine::UnknownPod { host_veth: host_veth.clone() };
+            self.pool.change(address, |lease| lease.quarantine(why, now));
         }
     }
 
     /// Pods that the kernel routes to but the journal does not know keep their address out of service.
-    pub(super) fn pods_observed(&mut self, pods: &BTreeMap<Ipv4Addr, String>, now: Timestamp) {
-        for lease in self.leases.values_mut() {
-            let host_veth = pods.get(&lease.address);
-            match (&lease.state, host_veth) {
-                (LeaseState::Free, Some(host_veth)) => {
-                    let why = Quarantine::UnknownPod { host_veth: host_veth.clone() };
-                    lease.state = LeaseState::Quarantined { holder: None, why };
-                    lease.since = now;
-                }
-                (LeaseState::Quarantined { holder: None, why: Quarantine::UnknownPod { .. } }, None) => {
-                    lease.state = LeaseState::Cooling { until: now + self.config.cooldown };
-                    lease.since = now;
-                }
-                (
-                    LeaseState::Free
-                    | LeaseState::Reserved(_)
-                    | LeaseState::Bound(_)
-                    | LeaseState::Unbinding(_)
-                    | LeaseState::Cooling { .. }
-                    | LeaseState::Returning
-                    | LeaseState::Quarantined { .. },
-                    _,
-                ) => {}
-            }
+    pub(super) fn pods_observed(&mut self, mut pods: BTreeMap<Ipv4Addr, String>, now: Timestamp) {
+        let cool_until = now + self.config.cooldown;
+        let odd = |lease: &&Lease| match lease.state {
+            LeaseState::Free => pods.contains_key(&lease.address),
+            LeaseState::Quarantined { holder: None, .. } => !pods.contains_key(&lease.address),
+            LeaseState::Quarantined { holder: Some(_), .. }
+            | LeaseState::Reserved(_)
+            | LeaseState::Bound(_)
+            | LeaseState::Unbinding(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Returning => false,
+        };
+        let odd: Vec<Ipv4Addr> = self.pool.iter().filter(odd).map(|lease| lease.address).collect();
+        for address in odd {
+            let host_veth = pods.get(&address).cloned();
+            self.pool.change(address, |lease| match host_veth {
+                Some(host_veth) => lease.quarantine(Quarantine::UnknownPod { host_veth }, now),
+                None => lease.trust(cool_until, now),
+            });
         }
+        pods.retain(|address, _| self.pool.get(*address).is_none_or(|lease| lease.state.holder().is_none()));
+        self.strangers = pods;
     }
 
-    /// Whether `id` is known and serves pods.
+    /// One ENI of the node.
     pub fn eni(&self, id: &EniId) -> Option<&Eni> {
         self.enis.get(id)
     }
 }
 
 /// EC2 has not listed the address for long enough. Unused, it can go; used, it is quarantined.
-fn missing_for_good(lease: &mut Lease) -> bool {
+fn missing_for_good(lease: &mut Lease, now: Timestamp) -> bool {
     match &lease.state {
         LeaseState::Free | LeaseState::Cooling { .. } | LeaseState::Returning => true,
         LeaseState::Quarantined { holder: None, .. } => true,
-        LeaseState::Bound(holder) => {
+        LeaseState::Bound(_) => {
             let why = Quarantine::NotInCloud { eni: lease.eni.clone() };
-            lease.state = LeaseState::Quarantined { holder: Some(holder.clone()), why };
-            false
+            lease.quarantine(why, now).is_err()
         }
-        LeaseState::Reserved(_) | LeaseState::Unbinding(_) | LeaseState::Quarantined { holder: Some(_), .. } => false,
+        LeaseState::Reserved(_)
+        | LeaseState::Unbinding(_)
+        | LeaseState::Quarantined { holder: Some(_), .. } => false,
     }
 }

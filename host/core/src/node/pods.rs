@@ -1,12 +1,11 @@
-//! ADD, DEL and CHECK, and the queue of ADDs that wait for an address.
+//! ADD, DEL and CHECK.
 
-use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 
-use super::{MAX_WAITERS, NodeState, Op, Waiter};
-use crate::eni::Phase;
+use super::queue::Waiter;
+use super::{MAX_WAITERS, NodeState, PodWork};
 use crate::event::{Answer, Effect, OpId, Record, Refusal, Ticket};
-use crate::ids::{Attachment, EniId};
+use crate::ids::{Attachment, EniId, IfName};
 use crate::lease::{Holder, LeaseState};
 use crate::proposal::Placement;
 use crate::report::WaitReason;
@@ -20,40 +19,41 @@ impl NodeState {
             effects.push(answer(Answer::TryLater(WaitReason::Stopping)));
             return;
         }
-        if self.waiters.iter().any(|other| other.attachment == waiter.attachment) {
+        if self.queue.contains(&waiter.attachment) {
             effects.push(answer(Answer::Refused(Refusal::AlreadyUnderWay(waiter.attachment.clone()))));
             return;
         }
-        if let Some(address) = self.attachments.get(&waiter.attachment).copied() {
+        if let Some(address) = self.pool.of(&waiter.attachment) {
             self.add_again(address, &waiter, effects);
             return;
         }
-        if self.waiters.len() >= MAX_WAITERS {
+        if self.queue.len() >= MAX_WAITERS {
             self.demand.pod_failed(now);
-            effects.push(answer(Answer::Refused(Refusal::QueueFull { waiting: self.waiters.len() })));
+            effects.push(answer(Answer::Refused(Refusal::QueueFull { waiting: self.queue.len() })));
             return;
         }
         waiter.deadline = waiter.deadline.min(now + self.config.wait);
         self.demand.pod_added(now);
         self.asking.stale = true;
-        if !self.waiters.is_empty() || self.pick().is_none() {
+        if !self.queue.is_empty() || self.pick().is_none() {
             self.demand.pod_waited(now);
         }
-        self.waiters.push_back(waiter);
+        self.queue.push(waiter);
         // Served by `settle` at once when an address is free.
     }
 
     /// The runtime repeats an ADD: the same address, wired again if need be.
     fn add_again(&mut self, address: Ipv4Addr, waiter: &Waiter, effects: &mut Vec<Effect>) {
-        match self.leases.get(&address).map(|lease| &lease.state) {
-            Some(LeaseState::Bound(holder)) => {
+        let idle = !self.working.contains(&address);
+        match self.pool.get(address).map(|lease| &lease.state) {
+            Some(LeaseState::Bound(holder)) if idle => {
                 let wiring = holder.wiring.clone();
-                let op = self.op(Op::Wire { address, ticket: waiter.ticket });
-                effects.push(Effect::Wire { op, ticket: waiter.ticket, wiring });
+                self.wire(address, waiter.ticket, wiring, effects);
             }
             Some(
                 LeaseState::Free
                 | LeaseState::Reserved(_)
+                | LeaseState::Bound(_)
                 | LeaseState::Unbinding(_)
                 | LeaseState::Cooling { .. }
                 | LeaseState::Returning
@@ -68,115 +68,138 @@ impl NodeState {
 
     /// Gives free addresses to those that wait, first come first served.
     pub(super) fn serve_waiters(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        while !self.waiters.is_empty() {
+        while !self.queue.is_empty() {
             let Some(address) = self.pick() else { return };
-            if let Some(waiter) = self.waiters.pop_front() {
-                self.reserve(waiter, address, now, effects);
-            }
+            let Some(waiter) = self.queue.pop() else { return };
+            self.reserve(waiter, address, now, effects);
         }
     }
 
     fn reserve(&mut self, waiter: Waiter, address: Ipv4Addr, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(eni) = self.leases.get(&address).and_then(|lease| self.enis.get(&lease.eni)) else { return };
+        let lease = self.pool.get(address).expect("invariant: only addresses of the pool are picked");
+        let eni = self.enis.get_mut(&lease.eni).expect("invariant: every lease is on an ENI of the node");
+        eni.last_use = now;
+        let table = eni.seat.table();
         let wiring = PodWiring {
-            host_veth: self.veth_for(&waiter),
+            host_veth: self.link_for(&waiter),
             ifname: waiter.attachment.ifname.clone(),
             address,
-            table: eni.seat.table(),
+            table,
             mtu: self.config.pod_mtu,
         };
-        let holder = Holder { attachment: waiter.attachment, pod: waiter.pod, wiring: wiring.clone() };
-        let Some(lease) = self.leases.get_mut(&address) else { return };
-        if lease.reserve(holder.clone(), now).is_err() {
-            return;
-        }
-        let eni = lease.eni.clone();
-        self.touch(&eni, now);
-        self.attachments.insert(holder.attachment.clone(), address);
+        let holder = Holder {
+            attachment: waiter.attachment,
+            pod: waiter.pod,
+            wiring: wiring.clone(),
+            asked: waiter.asked,
+        };
+        let reserved = self.pool.change(address, |lease| lease.reserve(holder.clone(), now));
+        assert!(matches!(reserved, Some(Ok(()))), "only free addresses are picked");
         effects.push(Effect::Journal(vec![Record::Reserved { address, holder }]));
-        let op = self.op(Op::Wire { address, ticket: waiter.ticket });
-        effects.push(Effect::Wire { op, ticket: waiter.ticket, wiring });
+        self.wire(address, waiter.ticket, wiring, effects);
+    }
+
+    fn wire(&mut self, address: Ipv4Addr, ticket: Ticket, wiring: PodWiring, effects: &mut Vec<Effect>) {
+        let op = self.op();
+        self.working.insert(address);
+        self.pod_work.insert(op, PodWork::Wire { address, ticket });
+        effects.push(Effect::Wire { op, ticket, wiring });
     }
 
     /// The incumbent's name for the pod's veth, or, when an older sandbox of the same pod still has that
     /// one, a name of the attachment's own: a late DEL of the old must not find the new.
-    fn veth_for(&self, waiter: &Waiter) -> crate::ids::IfName {
+    fn link_for(&self, waiter: &Waiter) -> IfName {
         let name = host_veth(&self.config.veth_prefix, waiter.pod.as_ref(), &waiter.attachment);
-        let taken = self.leases.values().filter_map(|lease| lease.state.holder()).any(|h| h.wiring.host_veth == name);
-        if taken { host_veth(&self.config.veth_prefix, None, &waiter.attachment) } else { name }
+        let strange = || self.strangers.values().any(|link| link == name.as_str());
+        if self.pool.uses_link(&name) || strange() {
+            host_veth(&self.config.veth_prefix, None, &waiter.attachment)
+        } else {
+            name
+        }
     }
 
     /// The next pod's address: from the fullest ENI or the emptiest, as the band says; on it, the one that
     /// has been free the longest.
-    fn pick(&self) -> Option<Ipv4Addr> {
+    pub(super) fn pick(&self) -> Option<Ipv4Addr> {
+        if self.pool.counts().free == 0 {
+            return None;
+        }
         let placement = self.target().placement;
-        let serving = self.enis.values().filter(|eni| eni.phase == Phase::Ready);
-        let eni = serving
-            .filter_map(|eni| {
-                let (mut free, mut held) = (0u32, 0u32);
-                for lease in self.leases.values().filter(|lease| lease.eni == eni.id) {
-                    free += u32::from(lease.is_free());
-                    held += u32::from(lease.is_held());
-                }
-                (free > 0).then_some((eni, held))
-            })
-            .min_by_key(|(eni, held)| match placement {
-                Placement::Pack => (u32::MAX - held, eni.seat),
-                Placement::Spread => (*held, eni.seat),
-            })?
-            .0;
-        let free = self.leases.values().filter(|lease| lease.eni == eni.id && lease.is_free());
-        free.min_by_key(|lease| (lease.since, lease.address)).map(|lease| lease.address)
+        let serving = self.enis.values().filter(|eni| eni.serves());
+        let (eni, _) = serving
+            .map(|eni| (eni, self.pool.counts_on(&eni.id)))
+            .filter(|(_, counts)| counts.free > 0)
+            .min_by_key(|(eni, counts)| match placement {
+                Placement::Pack => (u32::MAX - counts.held, eni.seat),
+                Placement::Spread => (counts.held, eni.seat),
+            })?;
+        self.pool.oldest_free(&eni.id)
     }
 
     /// Tells those whose time is up why they got nothing.
     pub(super) fn expire_waiters(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if !self.waiters.iter().any(|waiter| waiter.deadline <= now) {
+        if self.queue.first_deadline().is_none_or(|deadline| deadline > now) {
             return;
         }
         let reason = self.wait_reason(now);
-        let (expired, waiting): (VecDeque<_>, VecDeque<_>) =
-            self.waiters.drain(..).partition(|waiter| waiter.deadline <= now);
-        self.waiters = waiting;
-        for waiter in expired {
+        for waiter in self.queue.expire(now) {
             self.demand.pod_failed(now);
             effects.push(Effect::Answer { ticket: waiter.ticket, answer: Answer::TryLater(reason.clone()) });
         }
     }
 
-    pub(super) fn wired(&mut self, op: OpId, result: Result<(), String>, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(Op::Wire { address, ticket }) = self.ops.remove(&op) else { return };
-        let Some(lease) = self.leases.get_mut(&address) else { return };
+    pub(super) fn wired(
+        &mut self,
+        op: OpId,
+        result: Result<(), String>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(PodWork::Wire { address, ticket }) = self.take_pod_work(op, PodWork::is_wire) else {
+            return;
+        };
+        let Some(lease) = self.pool.get(address) else { return };
         let Some(holder) = lease.state.holder().cloned() else { return };
-        let was_bound = matches!(lease.state, LeaseState::Bound(_));
+        let first_time = matches!(lease.state, LeaseState::Reserved(_));
         if self.deleting.contains_key(&address) {
-            let refusal = Refusal::DeletedMeanwhile(holder.attachment.clone());
+            let refusal = Refusal::DeletedMeanwhile(holder.attachment);
             effects.push(Effect::Answer { ticket, answer: Answer::Refused(refusal) });
             self.unwire(address, now, effects);
             return;
         }
         match result {
             Ok(()) => {
-                if !was_bound {
-                    if lease.bind(now).is_err() {
-                        return;
-                    }
+                if first_time {
+                    let bound = self.pool.change(address, |lease| lease.bind(now));
+                    assert!(matches!(bound, Some(Ok(()))), "a reserved address can be bound");
                     effects.push(Effect::Journal(vec![Record::Bound { address, at: now }]));
                 }
                 effects.push(Effect::Answer { ticket, answer: Answer::Added(Box::new(holder)) });
-                let bound = self.held_addresses();
-                self.demand.pods_bound(now, bound);
+                self.demand.pods_bound(now, self.pool.counts().held);
             }
             Err(why) => {
                 // Nothing of it is in the kernel, so no packet of it is under way: but the peer may have
                 // been told, and cooling costs nothing.
-                if !was_bound {
+                if first_time {
                     self.free_up(address, now, effects);
                     self.demand.pod_failed(now);
                 }
-                effects.push(Effect::Answer { ticket, answer: Answer::Refused(Refusal::Kernel { address, why }) });
+                effects.push(Effect::Answer {
+                    ticket,
+                    answer: Answer::Refused(Refusal::Kernel { address, why }),
+                });
             }
         }
+    }
+
+    /// Kernel work that is done, unless it is not under way or of another kind.
+    fn take_pod_work(&mut self, op: OpId, expected: impl Fn(&PodWork) -> bool) -> Option<PodWork> {
+        if !self.pod_work.get(&op).is_some_and(expected) {
+            return None;
+        }
+        let work = self.pod_work.remove(&op)?;
+        self.working.remove(&work.address());
+        Some(work)
     }
 
     pub(super) fn del(
@@ -187,52 +210,46 @@ impl NodeState {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        if let Some(at) = self.waiters.iter().position(|waiter| waiter.attachment == *attachment) {
-            if let Some(waiter) = self.waiters.remove(at) {
-                let refusal = Refusal::DeletedMeanwhile(attachment.clone());
-                effects.push(Effect::Answer { ticket: waiter.ticket, answer: Answer::Refused(refusal) });
-            }
+        let issued = issued.unwrap_or(now);
+        let waiting = self.queue.get(attachment).is_some_and(|waiter| waiter.asked <= issued);
+        if waiting && let Some(waiter) = self.queue.remove(attachment) {
+            let refusal = Refusal::DeletedMeanwhile(attachment.clone());
+            effects.push(Effect::Answer { ticket: waiter.ticket, answer: Answer::Refused(refusal) });
         }
-        let Some(address) = self.attachments.get(attachment).copied() else {
+        let meant = self.pool.of(attachment).filter(|address| {
+            let holder = self.pool.get(*address).and_then(|lease| lease.state.holder());
+            holder.is_some_and(|holder| holder.asked <= issued)
+        });
+        let Some(address) = meant else {
             effects.push(Effect::Answer { ticket, answer: Answer::Deleted });
             return;
         };
-        let bound_since = self.leases.get(&address).map_or(now, |lease| lease.since);
-        if issued.is_some_and(|issued| issued < bound_since) {
-            effects.push(Effect::Answer { ticket, answer: Answer::Deleted });
-            return;
-        }
         self.deleting.entry(address).or_default().push(ticket);
-        let under_way = self.ops.values().any(|op| match op {
-            Op::Wire { address: other, .. } | Op::Unwire { address: other } => *other == address,
-            Op::Enis
-            | Op::Subnets
-            | Op::Create(_)
-            | Op::Attach { .. }
-            | Op::Mark { .. }
-            | Op::SetUp { .. }
-            | Op::TearDown { .. }
-            | Op::Detach { .. }
-            | Op::Delete { .. }
-            | Op::Assign { .. }
-            | Op::Unassign { .. } => false,
-        });
-        if !under_way {
+        if !self.working.contains(&address) {
             self.unwire(address, now, effects);
         }
     }
 
-    fn unwire(&mut self, address: Ipv4Addr, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(lease) = self.leases.get_mut(&address) else { return };
-        let Ok(holder) = lease.unbind(now) else { return };
-        let wiring = holder.wiring.clone();
-        let op = self.op(Op::Unwire { address });
-        effects.push(Effect::Unwire { op, wiring });
+    pub(super) fn unwire(&mut self, address: Ipv4Addr, now: Timestamp, effects: &mut Vec<Effect>) {
+        match self.pool.change(address, |lease| lease.unbind(now)) {
+            Some(Ok(wiring)) => {
+                let op = self.op();
+                self.working.insert(address);
+                self.pod_work.insert(op, PodWork::Unwire { address });
+                effects.push(Effect::Unwire { op, wiring });
+            }
+            Some(Err(_)) | None => self.deleted(address, &Answer::Deleted, effects),
+        }
     }
 
-    pub(super) fn unwired(&mut self, op: OpId, result: Result<(), String>, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(Op::Unwire { address }) = self.ops.remove(&op) else { return };
-        let tickets = self.deleting.remove(&address).unwrap_or_default();
+    pub(super) fn unwired(
+        &mut self,
+        op: OpId,
+        result: Result<(), String>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(PodWork::Unwire { address }) = self.take_pod_work(op, PodWork::is_unwire) else { return };
         let answer = match result {
             Ok(()) => {
                 self.demand.pod_removed(now);
@@ -240,14 +257,16 @@ impl NodeState {
                 Answer::Deleted
             }
             Err(why) => {
-                if let Some(lease) = self.leases.get_mut(&address) {
-                    // Still the pod's: the runtime repeats its DEL.
-                    let _impossible = lease.keep(now);
-                }
+                // Still the pod's: the runtime repeats its DEL.
+                self.pool.change(address, |lease| lease.keep(now));
                 Answer::Refused(Refusal::Kernel { address, why })
             }
         };
-        for ticket in tickets {
+        self.deleted(address, &answer, effects);
+    }
+
+    fn deleted(&mut self, address: Ipv4Addr, answer: &Answer, effects: &mut Vec<Effect>) {
+        for ticket in self.deleting.remove(&address).unwrap_or_default() {
             effects.push(Effect::Answer { ticket, answer: answer.clone() });
         }
     }
@@ -255,24 +274,20 @@ impl NodeState {
     /// The address leaves its pod and cools down.
     fn free_up(&mut self, address: Ipv4Addr, now: Timestamp, effects: &mut Vec<Effect>) {
         let cool_until = now + self.config.cooldown;
-        let Some(lease) = self.leases.get_mut(&address) else { return };
-        let holder = lease.state.holder().cloned();
-        if lease.cool(cool_until, now).is_err() {
+        if !matches!(self.pool.change(address, |lease| lease.cool(cool_until, now)), Some(Ok(()))) {
             return;
         }
-        let eni = lease.eni.clone();
-        if let Some(holder) = holder {
-            self.attachments.remove(&holder.attachment);
-        }
         effects.push(Effect::Journal(vec![Record::Released { address, cool_until }]));
-        self.touch(&eni, now);
+        if let Some(eni) = self.pool.get(address).map(|lease| lease.eni.clone()) {
+            self.touch(&eni, now);
+        }
         self.asking.stale = true;
     }
 
     pub(super) fn check(&mut self, ticket: Ticket, attachment: &Attachment, effects: &mut Vec<Effect>) {
-        let bound = self.attachments.get(attachment).and_then(|address| self.leases.get(address));
-        match bound.map(|lease| &lease.state) {
-            Some(LeaseState::Bound(holder)) => {
+        let lease = self.pool.of(attachment).and_then(|address| self.pool.get(address));
+        match lease.map(|lease| &lease.state) {
+            Some(LeaseState::Bound(holder) | LeaseState::Quarantined { holder: Some(holder), .. }) => {
                 effects.push(Effect::Check { ticket, wiring: holder.wiring.clone() });
             }
             Some(
@@ -281,7 +296,7 @@ impl NodeState {
                 | LeaseState::Unbinding(_)
                 | LeaseState::Cooling { .. }
                 | LeaseState::Returning
-                | LeaseState::Quarantined { .. },
+                | LeaseState::Quarantined { holder: None, .. },
             )
             | None => {
                 let refusal = Refusal::UnknownAttachment(attachment.clone());
@@ -292,18 +307,31 @@ impl NodeState {
 
     pub(super) fn stop(&mut self, effects: &mut Vec<Effect>) {
         self.stopping = true;
-        for waiter in self.waiters.drain(..) {
-            effects.push(Effect::Answer { ticket: waiter.ticket, answer: Answer::TryLater(WaitReason::Stopping) });
+        while let Some(waiter) = self.queue.pop() {
+            let answer = Answer::TryLater(WaitReason::Stopping);
+            effects.push(Effect::Answer { ticket: waiter.ticket, answer });
         }
     }
 
-    pub(super) fn touch(&mut self, eni: &EniId, now: Timestamp) {
+    fn touch(&mut self, eni: &EniId, now: Timestamp) {
         if let Some(eni) = self.enis.get_mut(eni) {
             eni.last_use = now;
         }
     }
+}
 
-    pub(super) fn held_addresses(&self) -> u32 {
-        u32::try_from(self.leases.values().filter(|lease| lease.is_held()).count()).unwrap_or(u32::MAX)
+impl PodWork {
+    fn address(&self) -> Ipv4Addr {
+        match self {
+            PodWork::Wire { address, .. } | PodWork::Unwire { address } => *address,
+        }
+    }
+
+    fn is_wire(&self) -> bool {
+        matches!(self, PodWork::Wire { .. })
+    }
+
+    fn is_unwire(&self) -> bool {
+        matches!(self, PodWork::Unwire { .. })
     }
 }

@@ -34,6 +34,10 @@ impl Queue {
         self.waiters.is_empty()
     }
 
+    pub(super) fn get(&self, attachment: &Attachment) -> Option<&Waiter> {
+        self.waiters.get(self.places.get(attachment)?)
+    }
+
     pub(super) fn contains(&self, attachment: &Attachment) -> bool {
         self.places.contains_key(attachment)
     }
@@ -67,7 +71,8 @@ impl Queue {
     /// Takes out those whose time is up, the soonest deadline first.
     pub(super) fn expire(&mut self, now: Timestamp) -> Vec<Waiter> {
         let mut expired = Vec::new();
-        while let Some((_, place)) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now).copied() {
+        while let Some((_, place)) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now).copied()
+        {
             expired.extend(self.leave(place));
         }
         expired

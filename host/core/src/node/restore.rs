@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Creation, NodeState, Op};
+use super::{Config, Creation, NodeState};
 use crate::cloud::{NodeIdentity, Supply};
-use crate::eni::Phase;
 use crate::event::{Effect, Record};
 use crate::lease::{Lease, LeaseState};
 use crate::limits::InstanceType;
@@ -31,6 +30,7 @@ impl Remembered {
                 Record::Creating { .. }
                 | Record::NotCreated { .. }
                 | Record::Eni { .. }
+                | Record::Returning { .. }
                 | Record::EniGone { .. }
                 | Record::Reserved { .. }
                 | Record::Bound { .. }
@@ -58,29 +58,12 @@ impl NodeState {
         }
         node.unresolved = creating.into_values().collect();
         let mut effects = Vec::new();
-        let setups: Vec<_> = node
-            .enis
-            .values_mut()
-            .filter(|eni| eni.phase == Phase::Ready && !eni.is_primary())
-            .map(|eni| {
-                eni.busy = true;
-                eni.id.clone()
-            })
-            .collect();
-        for id in setups {
-            let Some(wiring) = node.enis.get(&id).map(|eni| eni.wiring(node.config.eni_mtu)) else { continue };
-            let op = node.op(Op::SetUp { eni: id });
-            effects.push(Effect::SetUpEni { op, wiring });
-        }
-        let interrupted: Vec<_> = node
-            .leases
-            .values_mut()
-            .filter(|lease| matches!(lease.state, LeaseState::Reserved(_) | LeaseState::Unbinding(_)))
-            .filter_map(|lease| lease.unbind(now).ok().map(|holder| holder.wiring.clone()))
-            .collect();
-        for wiring in interrupted {
-            let op = node.op(Op::Unwire { address: wiring.address });
-            effects.push(Effect::Unwire { op, wiring });
+        node.advance_enis(now, &mut effects);
+        let interrupted =
+            |lease: &&Lease| matches!(lease.state, LeaseState::Reserved(_) | LeaseState::Unbinding(_));
+        let interrupted: Vec<_> = node.pool.iter().filter(interrupted).map(|lease| lease.address).collect();
+        for address in interrupted {
+            node.unwire(address, now, &mut effects);
         }
         (node, effects)
     }
@@ -94,7 +77,7 @@ impl NodeState {
                     Supply::Prefixes(count) => count * crate::limits::PREFIX_ADDRESSES,
                 };
                 let because = "asked for before the daemon restarted".to_owned();
-                let creation = Creation { new: new.clone(), seat: *seat, count, because };
+                let creation = Creation { new: new.clone(), seat: *seat, count, because, uncertain: true };
                 creating.insert(new.client_token.clone(), creation);
             }
             Record::NotCreated { token } => {
@@ -103,39 +86,41 @@ impl NodeState {
             Record::Eni { eni, addresses } => {
                 self.seen = true;
                 creating.retain(|_, creation| creation.seat != eni.seat);
-                self.leases.retain(|address, lease| lease.eni != eni.id || addresses.contains(address));
+                for address in self.pool.addresses_on(&eni.id) {
+                    if addresses.contains(&address) {
+                        self.pool.change(address, |lease| lease.stay(now));
+                    } else {
+                        self.pool.forget(address);
+                    }
+                }
                 for address in addresses {
-                    let lease = || Lease::free(*address, eni.id.clone(), Why::Journal, now);
-                    self.leases.entry(*address).or_insert_with(lease);
+                    self.pool.learn(Lease::free(*address, eni.id.clone(), Why::Journal, now));
                 }
                 self.enis.insert(eni.id.clone(), eni.clone());
             }
+            Record::Returning { addresses } => {
+                for address in addresses {
+                    self.pool.change(*address, |lease| lease.give_back(now));
+                }
+            }
             Record::EniGone { eni } => {
                 self.enis.remove(eni);
-                self.leases.retain(|_, lease| lease.eni != *eni);
+                self.pool.forget_all_on(eni);
             }
             Record::Reserved { address, holder } => {
-                if let Some(lease) = self.leases.get_mut(address) {
-                    lease.state = LeaseState::Reserved(holder.clone());
-                    self.attachments.insert(holder.attachment.clone(), *address);
-                }
+                self.pool.change(*address, |lease| lease.state = LeaseState::Reserved(holder.clone()));
             }
             Record::Bound { address, at } => {
-                if let Some(lease) = self.leases.get_mut(address) {
-                    // The reservation stands before it, or the record belongs to an ENI that is gone.
-                    let _impossible = lease.bind(*at);
-                }
+                // The reservation stands before it, or the record belongs to an ENI that is gone.
+                self.pool.change(*address, |lease| lease.bind(*at));
             }
             Record::Released { address, cool_until } => {
-                if let Some(lease) = self.leases.get_mut(address) {
-                    if let Some(holder) = lease.state.holder() {
-                        self.attachments.remove(&holder.attachment);
-                    }
-                    // A clock that stepped back must not keep an address cold for longer than it cools.
-                    let until = (*cool_until).min(now + self.config.cooldown);
+                // A clock that stepped back must not keep an address cold for longer than it cools.
+                let until = (*cool_until).min(now + self.config.cooldown);
+                self.pool.change(*address, |lease| {
                     lease.state = LeaseState::Cooling { until };
                     lease.since = now;
-                }
+                });
             }
         }
     }
@@ -147,14 +132,12 @@ impl NodeState {
             Record::Limits { instance_type: self.instance_type.clone() },
         ];
         for eni in self.enis.values() {
-            let addresses =
-                self.leases.values().filter(|lease| lease.eni == eni.id).map(|lease| lease.address).collect();
-            records.push(Record::Eni { eni: eni.clone(), addresses });
+            records.extend(self.eni_records(eni));
         }
         for creation in self.creations() {
             records.push(Record::Creating { new: creation.new.clone(), seat: creation.seat });
         }
-        for lease in self.leases.values() {
+        for lease in self.pool.iter() {
             let address = lease.address;
             if let Some(holder) = lease.state.holder() {
                 records.push(Record::Reserved { address, holder: holder.clone() });
@@ -163,7 +146,9 @@ impl NodeState {
                 LeaseState::Bound(_) | LeaseState::Quarantined { holder: Some(_), .. } => {
                     records.push(Record::Bound { address, at: lease.since });
                 }
-                LeaseState::Cooling { until } => records.push(Record::Released { address, cool_until: *until }),
+                LeaseState::Cooling { until } => {
+                    records.push(Record::Released { address, cool_until: *until })
+                }
                 LeaseState::Free
                 | LeaseState::Reserved(_)
                 | LeaseState::Unbinding(_)

@@ -1,107 +1,66 @@
-//! Growth, giving back, and an ENI's way in and out. Level-triggered: every step follows from the state, so
-//! that a retry, a restart and the first try are the same code.
+//! Growth and giving back: what planning is shown, and its steps carried out.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::{
-    Creation, Exhausted, LINK_DEADLINE, LINK_POLL, NodeState, Op, RELEASE_EVERY, RETURNED_MEMORY, SUBNET_BLOCK, delay,
-};
-use crate::cloud::{Assigned, CloudEni, CloudError, CloudErrorKind, CloudSubnet, NewEni, Supply as Amount};
+use super::{Creation, Exhausted, NodeState, Purpose, RELEASE_EVERY, RETURNED_MEMORY, SUBNET_BLOCK, delay};
+use crate::cloud::{CloudError, CloudErrorKind, CloudSubnet, NewEni, Supply as Amount};
 use crate::eni::{Eni, Leaving, Phase};
-use crate::event::{CloudCall, CloudReply, Effect, OpId, Record};
+use crate::event::{CloudCall, CloudReply, Effect, Record};
 use crate::ids::{EniId, SubnetId};
-use crate::lease::{Lease, LeaseState};
+use crate::lease::Lease;
 use crate::limits::Mode;
 use crate::plan::{self, EniSupply, Step, Supply};
 use crate::report::Why;
 use crate::time::Timestamp;
 use crate::wiring::Seat;
 
+const ASSIGN: &str = "AssignPrivateIpAddresses";
+const ATTACH: &str = "AttachNetworkInterface";
+const CREATE: &str = "CreateNetworkInterface";
+const UNASSIGN: &str = "UnassignPrivateIpAddresses";
+/// How often subnets are looked at while a pod is short of an address that none of them had.
+const STARVED_LOOK_EVERY: Duration = Duration::from_secs(30);
+
 impl NodeState {
-    /// Moves every ENI one step further on its way in or out, where nothing is under way for it.
-    pub(super) fn advance_enis(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        let due: Vec<EniId> =
-            self.enis.values().filter(|eni| !eni.busy && eni.blocked_until <= now).map(|eni| eni.id.clone()).collect();
-        for id in due {
-            self.advance_eni(&id, now, effects);
-        }
-    }
-
-    fn advance_eni(&mut self, id: &EniId, now: Timestamp, effects: &mut Vec<Effect>) {
-        let backed_off = self.backoff.until > now;
-        let mtu = self.config.eni_mtu;
-        let Some(eni) = self.enis.get_mut(id) else { return };
-        let call = match (&eni.phase, &eni.attachment) {
-            (Phase::Created, _) if !backed_off => {
-                (Op::Attach { eni: id.clone() }, CloudCall::Attach { eni: id.clone(), seat: eni.seat })
-            }
-            (Phase::Attaching { since }, Some(_)) if now.since(*since) > LINK_DEADLINE => {
-                eni.phase = Phase::Leaving(Leaving::Detaching);
-                return;
-            }
-            (Phase::Attaching { .. }, _) => {
-                eni.busy = true;
-                let wiring = eni.wiring(mtu);
-                let op = self.op(Op::SetUp { eni: id.clone() });
-                effects.push(Effect::SetUpEni { op, wiring });
-                return;
-            }
-            (Phase::Ready, Some(attachment)) if !eni.marked && !eni.is_primary() && !backed_off => (
-                Op::Mark { eni: id.clone() },
-                CloudCall::DeleteWithInstance { eni: id.clone(), attachment: attachment.clone() },
-            ),
-            (Phase::Leaving(Leaving::TearingDown), _) => {
-                eni.busy = true;
-                let wiring = eni.wiring(mtu);
-                let op = self.op(Op::TearDown { eni: id.clone() });
-                effects.push(Effect::TearDownEni { op, wiring });
-                return;
-            }
-            (Phase::Leaving(Leaving::Detaching), Some(attachment)) if !backed_off => {
-                (Op::Detach { eni: id.clone() }, CloudCall::Detach { attachment: attachment.clone() })
-            }
-            (Phase::Leaving(Leaving::Detaching), None) => {
-                eni.phase = Phase::Leaving(Leaving::Deleting);
-                return;
-            }
-            (Phase::Leaving(Leaving::Deleting), _) if !backed_off => {
-                (Op::Delete { eni: id.clone() }, CloudCall::Delete { eni: id.clone() })
-            }
-            (Phase::Created | Phase::Ready | Phase::Leaving(Leaving::Detaching | Leaving::Deleting), _) => return,
-        };
-        eni.busy = true;
-        self.call(call.0, call.1, effects);
-    }
-
     /// Grows when short, gives back when there is too much, and leaves well alone otherwise.
     pub(super) fn adjust_supply(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if !self.seen || self.backoff.until > now {
+        if !self.seen {
             return;
         }
-        while let Some(creation) = self.unresolved.pop() {
-            self.ask_for_eni(creation, effects);
+        if self.pushback.permits(CREATE, now) {
+            while let Some(creation) = self.unresolved.pop() {
+                self.ask_for_eni(creation, effects);
+            }
         }
         let supply = self.supply(now);
         let band = self.target();
-        for step in plan::growth(&supply, &band) {
-            self.take(step, self.shortage_in_words(&supply), now, effects);
+        if plan::shortage(&supply, &band) > 0 {
+            for step in plan::growth(&supply, &band) {
+                self.take(step, self.shortage_in_words(&supply), now, effects);
+            }
+            if self.subnet_for_new_eni().is_none() {
+                self.subnets_at =
+                    self.subnets_at.min(self.subnets_seen + STARVED_LOOK_EVERY).max(now + RELEASE_EVERY);
+            }
         }
         if self.release_at <= now {
             self.release_at = now + RELEASE_EVERY;
             let supply = self.supply(now);
-            if plan::shortage(&supply, &band) == 0 {
-                if let Some(step) = plan::release(&supply, &band, now) {
-                    self.take(step, String::new(), now, effects);
-                }
+            if let Some(step) = plan::release(&supply, &band, now) {
+                self.take(step, String::new(), now, effects);
             }
         }
     }
 
+    /// Whether giving back is worth looking at.
     pub(super) fn has_surplus(&self) -> bool {
-        let Some(high) = self.target().ready_high else { return false };
-        let ready = self.leases.values().filter(|lease| lease.is_free()).count();
-        ready > usize::try_from(high).unwrap_or(usize::MAX) || self.enis.len() > 1
+        let ready = self.pool.counts().free;
+        let too_many = self.target().ready_high.is_some_and(|high| ready > high || self.enis.len() > 1);
+        too_many || self.enis_counted() > self.usable_enis()
+    }
+
+    fn enis_counted(&self) -> u32 {
+        u32::try_from(self.creations().count() + self.enis.len()).unwrap_or(u32::MAX)
     }
 
     fn shortage_in_words(&self, supply: &Supply) -> String {
@@ -117,19 +76,20 @@ impl NodeState {
         match step {
             Step::Assign { eni, count } => self.assign(eni, count, because, effects),
             Step::Create { count } => self.create(count, because, now, effects),
-            Step::Unassign { eni, count } => self.unassign(eni, count, now, effects),
+            Step::Unassign { eni, count } => self.give_back(&eni, count, now, effects),
             Step::Remove { eni } => self.remove(&eni, now, effects),
         }
     }
 
     fn assign(&mut self, id: EniId, count: u32, because: String, effects: &mut Vec<Effect>) {
         let Some(eni) = self.enis.get_mut(&id) else { return };
-        let free = self.subnets.iter().find(|subnet| subnet.id == eni.subnet).map_or(count, |subnet| subnet.free);
+        let free =
+            self.subnets.iter().find(|subnet| subnet.id == eni.subnet).map_or(count, |subnet| subnet.free);
         let count = count.min(free.max(1));
         eni.busy = true;
         eni.in_flight = count;
         let call = CloudCall::Assign { eni: id.clone(), supply: self.amount(count) };
-        self.call(Op::Assign { eni: id, count, because }, call, effects);
+        self.call(Purpose::Assign { eni: id, count, because }, call, effects);
     }
 
     fn amount(&self, addresses: u32) -> Amount {
@@ -163,14 +123,14 @@ impl NodeState {
             tags,
             client_token: format!("enid-{instance}-{}-{}", self.started.0, self.tokens),
         };
-        self.ask_for_eni(Creation { new, seat, count, because }, effects);
+        self.ask_for_eni(Creation { new, seat, count, because, uncertain: false }, effects);
     }
 
     pub(super) fn ask_for_eni(&mut self, creation: Creation, effects: &mut Vec<Effect>) {
         let Creation { new, seat, .. } = &creation;
         effects.push(Effect::Journal(vec![Record::Creating { new: new.clone(), seat: *seat }]));
         let call = CloudCall::Create(new.clone());
-        self.call(Op::Create(creation), call, effects);
+        self.call(Purpose::Create(creation), call, effects);
     }
 
     /// The first subnet in the strategy's order (before its first answer: the primary's) with room for an
@@ -186,7 +146,7 @@ impl NodeState {
     }
 
     /// The lowest device index on the default card that nothing occupies or is about to.
-    fn free_seat(&self) -> Option<Seat> {
+    pub(super) fn free_seat(&self) -> Option<Seat> {
         let card = self.instance_type.default_card;
         let taken = |seat: Seat| {
             self.enis.values().any(|eni| eni.seat == seat)
@@ -196,48 +156,37 @@ impl NodeState {
         (1..self.instance_type.max_enis()).map(|device| Seat { card, device }).find(|seat| !taken(*seat))
     }
 
+    /// ENIs that have been asked for and whose fate is not known.
     pub(super) fn creations(&self) -> impl Iterator<Item = &Creation> {
-        let under_way = self.ops.values().filter_map(|op| match op {
-            Op::Create(creation) => Some(creation),
-            Op::Wire { .. }
-            | Op::Unwire { .. }
-            | Op::Enis
-            | Op::Subnets
-            | Op::Attach { .. }
-            | Op::Mark { .. }
-            | Op::SetUp { .. }
-            | Op::TearDown { .. }
-            | Op::Detach { .. }
-            | Op::Delete { .. }
-            | Op::Assign { .. }
-            | Op::Unassign { .. } => None,
+        let under_way = self.calls.values().filter_map(|call| match &call.purpose {
+            Purpose::Create(creation) => Some(creation),
+            Purpose::Enis { .. }
+            | Purpose::Subnets
+            | Purpose::Attach { .. }
+            | Purpose::Mark { .. }
+            | Purpose::Detach { .. }
+            | Purpose::Delete { .. }
+            | Purpose::Assign { .. }
+            | Purpose::Unassign { .. } => None,
         });
         under_way.chain(&self.unresolved)
     }
 
-    fn unassign(&mut self, id: EniId, count: u32, now: Timestamp, effects: &mut Vec<Effect>) {
-        let Some(eni) = self.enis.get_mut(&id) else { return };
-        eni.busy = true;
+    /// Marks the addresses that have been free the longest as returning; EC2 is asked as the ENI's next step.
+    fn give_back(&mut self, id: &EniId, count: u32, now: Timestamp, effects: &mut Vec<Effect>) {
         let idle = Duration::from_millis(self.target().release_after_ms);
-        let mut stale: Vec<&mut Lease> = self
-            .leases
-            .values_mut()
-            .filter(|lease| lease.eni == id && lease.is_free() && now.since(lease.since) >= idle)
-            .collect();
-        stale.sort_by_key(|lease| (lease.since, lease.address));
-        let mut addresses = Vec::new();
-        for lease in stale.into_iter().take(usize::try_from(count).unwrap_or(usize::MAX)) {
-            lease.state = LeaseState::Returning;
-            addresses.push(lease.address);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let stale: Vec<_> = self.pool.free_since(id, now - idle).take(count).collect();
+        for address in stale {
+            self.pool.change(address, |lease| lease.give_back(now));
         }
-        let give_back = Assigned { addresses: addresses.clone(), prefixes: Vec::new() };
-        self.call(Op::Unassign { eni: id.clone(), addresses }, CloudCall::Unassign { eni: id, give_back }, effects);
+        self.journal_eni(id, effects);
+        self.advance_eni(id, now, effects);
     }
 
     fn remove(&mut self, id: &EniId, now: Timestamp, effects: &mut Vec<Effect>) {
-        for lease in self.leases.values_mut().filter(|lease| lease.eni == *id) {
-            lease.state = LeaseState::Returning;
-            lease.since = now;
+        for address in self.pool.addresses_on(id) {
+            self.pool.change(address, |lease| lease.give_back(now));
         }
         if let Some(eni) = self.enis.get_mut(id) {
             eni.phase = Phase::Leaving(Leaving::TearingDown);
@@ -249,68 +198,75 @@ impl NodeState {
 
     /// The pool as planning sees it.
     pub(super) fn supply(&self, now: Timestamp) -> Supply {
-        let per_eni = self.instance_type.addresses_per_eni(self.config.mode);
-        let idle = Duration::from_millis(self.target().release_after_ms);
         let mut enis: Vec<&Eni> = self.enis.values().collect();
         enis.sort_by_key(|eni| eni.seat);
+        let calls = CallsPermitted {
+            assign: self.pushback.permits(ASSIGN, now),
+            assign_later: !self.pushback.denied(ASSIGN),
+            unassign: self.pushback.permits(UNASSIGN, now),
+        };
         let mut supply = Supply {
             enis: Vec::with_capacity(enis.len()),
             ready: 0,
             coming: self.creations().map(|creation| creation.count).sum(),
             held: 0,
             unusable: 0,
-            waiting: u32::try_from(self.waiters.len()).unwrap_or(u32::MAX),
+            waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
             max_enis: self.usable_enis(),
-            enis_counted: u32::try_from(self.creations().count() + enis.len()).unwrap_or(u32::MAX),
-            addresses_per_eni: per_eni,
+            enis_counted: self.enis_counted(),
+            addresses_per_eni: self.instance_type.addresses_per_eni(self.config.mode),
             max_pods: self.max_pods_in_force(),
-            may_create: self.subnet_for_new_eni().is_some() && self.free_seat().is_some(),
+            may_create: self.may_create(now),
         };
         for eni in enis {
-            let ready = eni.phase == Phase::Ready;
-            let (mut free, mut used, mut stale, mut unusable) = (0, 0, 0, 0);
-            for lease in self.leases.values().filter(|lease| lease.eni == eni.id) {
-                match lease.state {
-                    LeaseState::Free => {
-                        free += 1;
-                        stale += u32::from(now.since(lease.since) >= idle);
-                    }
-                    LeaseState::Reserved(_) | LeaseState::Bound(_) | LeaseState::Unbinding(_) => used += 1,
-                    LeaseState::Cooling { .. } | LeaseState::Quarantined { .. } => {
-                        used += 1;
-                        unusable += 1;
-                    }
-                    LeaseState::Returning => {}
-                }
-            }
-            if ready {
-                supply.ready += free;
+            let counts = self.pool.counts_on(&eni.id);
+            let unusable = counts.cooling + counts.quarantined;
+            let used = counts.held + unusable;
+            if eni.serves() {
+                supply.ready += counts.free;
             } else if eni.phase.is_coming() {
-                supply.coming += free;
+                supply.coming += counts.free;
             }
-            if ready || used > 0 {
-                supply.held += free + used;
+            if eni.serves() || used > 0 {
+                supply.held += counts.free + used;
             }
             supply.unusable += unusable;
             supply.coming += eni.in_flight;
-            supply.enis.push(EniSupply {
-                id: eni.id.clone(),
-                ready,
-                removable: !eni.is_primary() && !eni.busy,
-                open: ready
-                    && !eni.busy
-                    && eni.blocked_until <= now
-                    && !self.exhausted.contains_key(&eni.subnet),
-                busy: ready && eni.busy && !self.exhausted.contains_key(&eni.subnet),
-                room: per_eni.saturating_sub(free + used + eni.in_flight),
-                free,
-                used,
-                last_use: eni.last_use,
-                known_since: eni.known_since,
-                stale,
-            });
+            supply.enis.push(self.eni_supply(eni, calls, now));
         }
         supply
+    }
+
+    fn eni_supply(&self, eni: &Eni, calls: CallsPermitted, now: Timestamp) -> EniSupply {
+        let counts = self.pool.counts_on(&eni.id);
+        let per_eni = self.instance_type.addresses_per_eni(self.config.mode);
+        let idle = Duration::from_millis(self.target().release_after_ms);
+        let calm = eni.serves() && !eni.busy && eni.blocked_until <= now && counts.returning == 0;
+        let subnet_has_room = !self.exhausted.contains_key(&eni.subnet);
+        EniSupply {
+            id: eni.id.clone(),
+            ready: eni.serves(),
+            leaving: matches!(eni.phase, Phase::Leaving(_)),
+            removable: !eni.is_primary() && !eni.busy && counts.returning == 0,
+            open: calm && calls.assign && subnet_has_room,
+            gives: calm && calls.unassign,
+            busy: eni.serves()
+                && subnet_has_room
+                && (eni.busy || counts.returning > 0 || !calls.assign && calls.assign_later),
+            room: per_eni.saturating_sub(counts.total() + eni.in_flight),
+            free: counts.free,
+            used: counts.held + counts.cooling + counts.quarantined,
+            last_use: eni.last_use,
+            known_since: eni.known_since,
+            stale: u32::try_from(self.pool.free_since(&eni.id, now - idle).count()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn may_create(&self, now: Timestamp) -> bool {
+        self.pushback.permits(CREATE, now)
+            && self.pushback.permits(ATTACH, now)
+            && self.subnet_for_new_eni().is_some()
+            && self.free_seat().is_some()
     }
 
     /// ENIs that may carry pods: the instance's limit, the operator's, less those that are not ours.
@@ -325,83 +281,7 @@ impl NodeState {
         self.config.max_pods.or(self.max_pods.as_ref().map(|decision| decision.target)).unwrap_or(u32::MAX)
     }
 
-    pub(super) fn cloud_answered(
-        &mut self,
-        op: OpId,
-        result: Result<CloudReply, CloudError>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(op) = self.ops.remove(&op) else { return };
-        if result.is_ok() {
-            self.cloud_well();
-        }
-        match op {
-            Op::Enis => self.enis_answered(result, now, effects),
-            Op::Subnets => self.subnets_answered(result, now, effects),
-            Op::Create(creation) => self.created(creation, result, now, effects),
-            Op::Assign { eni, count, because } => self.assigned(&eni, count, because, result, now, effects),
-            Op::Unassign { eni, addresses } => self.unassigned(&eni, addresses, result, now, effects),
-            Op::Attach { eni } => self.attached(&eni, result, now, effects),
-            Op::Mark { eni } => {
-                let outcome = result.map(|_| ());
-                if outcome.is_ok() {
-                    if let Some(eni) = self.enis.get_mut(&eni) {
-                        eni.marked = true;
-                    }
-                    self.journal_eni(&eni, effects);
-                }
-                self.eni_call_done(&eni, outcome, now);
-            }
-            Op::Detach { eni } => match result {
-                Err(error) if !matches!(error.kind, CloudErrorKind::Gone) => self.eni_call_done(&eni, Err(error), now),
-                Ok(_) | Err(_) => {
-                    if let Some(eni) = self.enis.get_mut(&eni) {
-                        eni.phase = Phase::Leaving(Leaving::Deleting);
-                    }
-                    self.eni_call_done(&eni, Ok(()), now);
-                    self.journal_eni(&eni, effects);
-                }
-            },
-            Op::Delete { eni } => match result {
-                Err(error) if !matches!(error.kind, CloudErrorKind::Gone) => self.eni_call_done(&eni, Err(error), now),
-                Ok(_) | Err(_) => self.forget_eni(&eni, effects),
-            },
-            Op::Wire { .. } | Op::Unwire { .. } | Op::SetUp { .. } | Op::TearDown { .. } => {}
-        }
-        self.asking.stale = true;
-    }
-
-    pub(super) fn forget_eni(&mut self, id: &EniId, effects: &mut Vec<Effect>) {
-        self.enis.remove(id);
-        self.leases.retain(|_, lease| lease.eni != *id);
-        effects.push(Effect::Journal(vec![Record::EniGone { eni: id.clone() }]));
-    }
-
-    /// A call on an ENI that only its own retry depends on.
-    fn eni_call_done(&mut self, id: &EniId, result: Result<(), CloudError>, now: Timestamp) {
-        let chance = self.next_op;
-        let Some(eni) = self.enis.get_mut(id) else { return };
-        eni.busy = false;
-        match result {
-            Ok(()) => {
-                eni.failures = 0;
-                eni.blocked_until = Timestamp(0);
-            }
-            Err(error) => {
-                eni.failures += 1;
-                eni.blocked_until = now + delay(eni.failures, chance);
-                if matches!(error.kind, CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Denied)
-                {
-                    self.back_off(error, now);
-                } else {
-                    self.observe_at = now;
-                }
-            }
-        }
-    }
-
-    fn created(
+    pub(super) fn created(
         &mut self,
         creation: Creation,
         result: Result<CloudReply, CloudError>,
@@ -409,16 +289,20 @@ impl NodeState {
         effects: &mut Vec<Effect>,
     ) {
         match result {
+            Ok(CloudReply::Created(cloud)) if self.enis.contains_key(&cloud.id) => {
+                // A token of an earlier life: the ENI is known, and further along than this reply says.
+                effects.push(Effect::Journal(vec![Record::NotCreated { token: creation.new.client_token }]));
+            }
             Ok(CloudReply::Created(cloud)) => {
                 let why = Why::Grown { call: "CreateNetworkInterface".to_owned(), because: creation.because };
                 self.learn_eni(&cloud, creation.seat, Phase::Created, &why, now, effects);
                 self.advance_eni(&cloud.id, now, effects);
             }
             Ok(_) => self.unresolved.push(creation),
-            Err(error) if error.kind == CloudErrorKind::Unavailable => {
+            Err(error) if leaves_open(error.kind, creation.uncertain) => {
                 // It may exist: asked again with the same token, EC2 answers with the same ENI.
-                self.unresolved.push(creation);
-                self.back_off(error, now);
+                self.unresolved.push(Creation { uncertain: true, ..creation });
+                self.pushback.failed(CREATE, error, now, self.next_op);
             }
             Err(error) => {
                 effects.push(Effect::Journal(vec![Record::NotCreated { token: creation.new.client_token }]));
@@ -432,121 +316,13 @@ impl NodeState {
                     | CloudErrorKind::Gone
                     | CloudErrorKind::Denied
                     | CloudErrorKind::Rejected
-                    | CloudErrorKind::Unavailable => self.back_off(error, now),
+                    | CloudErrorKind::Unavailable => self.pushback.failed(CREATE, error, now, self.next_op),
                 }
             }
         }
     }
 
-    /// Takes an ENI that EC2 described into the state, with its addresses.
-    pub(super) fn learn_eni(
-        &mut self,
-        cloud: &CloudEni,
-        seat: Seat,
-        phase: Phase,
-        why: &Why,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.enis.insert(cloud.id.clone(), Eni::from_cloud(cloud, seat, phase, why.clone(), now));
-        for address in &cloud.addresses {
-            let lease = || Lease::free(*address, cloud.id.clone(), why.clone(), now);
-            self.leases.entry(*address).or_insert_with(lease);
-        }
-        self.journal_eni(&cloud.id, effects);
-    }
-
-    fn attached(
-        &mut self,
-        id: &EniId,
-        result: Result<CloudReply, CloudError>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let seat = self.free_seat();
-        let Some(eni) = self.enis.get_mut(id) else { return };
-        match result {
-            Ok(CloudReply::Attached(attachment)) => {
-                eni.attachment = Some(attachment);
-                eni.phase = Phase::Attaching { since: now };
-                eni.blocked_until = Timestamp(0);
-                self.eni_call_done(id, Ok(()), now);
-                self.journal_eni(id, effects);
-                self.advance_eni(id, now, effects);
-            }
-            Ok(_) => self.eni_call_done(id, Ok(()), now),
-            Err(error) => {
-                match error.kind {
-                    // The index is taken, by something that we do not see yet: another one next time.
-                    CloudErrorKind::Conflict => eni.seat = seat.unwrap_or(eni.seat),
-                    CloudErrorKind::LimitExceeded | CloudErrorKind::Rejected => {
-                        eni.phase = Phase::Leaving(Leaving::Deleting);
-                    }
-                    CloudErrorKind::Throttled
-                    | CloudErrorKind::NoFreeAddresses
-                    | CloudErrorKind::NoFreeBlocks
-                    | CloudErrorKind::Gone
-                    | CloudErrorKind::Denied
-                    | CloudErrorKind::Unavailable => {}
-                }
-                if matches!(error.kind, CloudErrorKind::LimitExceeded | CloudErrorKind::Rejected) {
-                    self.back_off(error.clone(), now);
-                }
-                self.eni_call_done(id, Err(error), now);
-            }
-        }
-    }
-
-    pub(super) fn eni_set_up(
-        &mut self,
-        op: OpId,
-        result: Result<(), Option<String>>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(Op::SetUp { eni: id }) = self.ops.remove(&op) else { return };
-        let chance = self.next_op;
-        let Some(eni) = self.enis.get_mut(&id) else { return };
-        eni.busy = false;
-        match result {
-            Ok(()) => {
-                eni.failures = 0;
-                eni.blocked_until = Timestamp(0);
-                if eni.phase.is_coming() {
-                    eni.phase = Phase::Ready;
-                    eni.last_use = now;
-                    for lease in self.leases.values_mut().filter(|lease| lease.eni == id && lease.is_free()) {
-                        lease.since = now;
-                    }
-                    self.asking.stale = true;
-                }
-                self.journal_eni(&id, effects);
-                self.advance_eni(&id, now, effects);
-                self.serve_waiters(now, effects);
-            }
-            Err(None) => eni.blocked_until = now + LINK_POLL,
-            Err(Some(_)) => {
-                eni.failures += 1;
-                eni.blocked_until = now + delay(eni.failures, chance);
-            }
-        }
-    }
-
-    pub(super) fn eni_torn_down(&mut self, op: OpId, result: Result<(), String>, now: Timestamp) {
-        let Some(Op::TearDown { eni: id }) = self.ops.remove(&op) else { return };
-        let chance = self.next_op;
-        let Some(eni) = self.enis.get_mut(&id) else { return };
-        eni.busy = false;
-        match result {
-            Ok(()) => eni.phase = Phase::Leaving(Leaving::Detaching),
-            Err(_) => {
-                eni.failures += 1;
-                eni.blocked_until = now + delay(eni.failures, chance);
-            }
-        }
-    }
-
-    fn assigned(
+    pub(super) fn assigned(
         &mut self,
         id: &EniId,
         count: u32,
@@ -558,13 +334,14 @@ impl NodeState {
         let Some(eni) = self.enis.get_mut(id) else { return };
         eni.busy = false;
         eni.in_flight = 0;
+        eni.changed_at = now;
         match result {
             Ok(CloudReply::Assigned(assigned)) => {
                 let why = Why::Grown { call: "AssignPrivateIpAddresses".to_owned(), because };
                 for address in assigned.addresses {
                     self.returned.remove(&address);
                     let lease = Lease::free(address, id.clone(), why.clone(), now);
-                    self.leases.entry(address).or_insert(lease);
+                    self.learn_address(lease, now);
                 }
                 self.journal_eni(id, effects);
                 self.serve_waiters(now, effects);
@@ -583,54 +360,94 @@ impl NodeState {
                 CloudErrorKind::Unavailable => {
                     // They may have been assigned: look before asking again.
                     self.observe_at = now;
-                    self.back_off(error, now);
+                    self.pushback.failed(ASSIGN, error, now, self.next_op);
                 }
                 CloudErrorKind::Throttled | CloudErrorKind::Denied | CloudErrorKind::Rejected => {
-                    self.back_off(error, now);
+                    self.pushback.failed(ASSIGN, error, now, self.next_op);
                 }
             },
         }
     }
 
-    fn unassigned(
+    /// EC2 answered a give-back. Granted, the addresses are gone. Refused outright, they stay. Anything else
+    /// leaves them out of service: they are asked for again, or found missing by the next look.
+    pub(super) fn unassigned(
         &mut self,
         id: &EniId,
-        addresses: Vec<Ipv4Addr>,
+        addresses: Vec<std::net::Ipv4Addr>,
         result: Result<CloudReply, CloudError>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
+        let chance = self.next_op;
         if let Some(eni) = self.enis.get_mut(id) {
             eni.busy = false;
+            eni.changed_at = now;
         }
         match result {
             Ok(_) => {
                 for address in addresses {
-                    self.leases.remove(&address);
+                    self.pool.forget(address);
                     self.returned.insert(address, now + RETURNED_MEMORY);
                 }
                 self.journal_eni(id, effects);
             }
-            Err(error) => {
-                // EC2 still has them here, as far as we know; looking settles it.
-                for address in addresses {
-                    if let Some(lease) = self.leases.get_mut(&address) {
-                        lease.state = LeaseState::Free;
-                        lease.since = now;
+            Err(error) => match error.kind {
+                CloudErrorKind::Throttled | CloudErrorKind::Denied => {
+                    for address in addresses {
+                        self.pool.change(address, |lease| lease.stay(now));
                     }
+                    self.pushback.failed(UNASSIGN, error, now, chance);
+                    self.journal_eni(id, effects);
                 }
-                self.observe_at = now;
-                self.back_off(error, now);
-            }
+                CloudErrorKind::Unavailable => self.pushback.failed(UNASSIGN, error, now, chance),
+                CloudErrorKind::NoFreeAddresses
+                | CloudErrorKind::NoFreeBlocks
+                | CloudErrorKind::LimitExceeded
+                | CloudErrorKind::Conflict
+                | CloudErrorKind::Gone
+                | CloudErrorKind::Rejected => {
+                    if let Some(eni) = self.enis.get_mut(id) {
+                        eni.failures = eni.failures.saturating_add(1);
+                        eni.blocked_until = now + delay(eni.failures, chance);
+                    }
+                    self.look_again(now);
+                }
+            },
         }
     }
 
     /// A subnet had less than we asked for: others are tried, and this one again when EC2 reports room.
     fn subnet_exhausted(&mut self, subnet: &SubnetId, asked: u32, now: Timestamp) {
         let failures = self.exhausted.get(subnet).map_or(0, |exhausted| exhausted.failures) + 1;
-        self.exhausted.insert(subnet.clone(), Exhausted { until: now + SUBNET_BLOCK, asked, failures });
+        self.exhausted
+            .insert(subnet.clone(), Exhausted { until: now + SUBNET_BLOCK, asked, failures, reported: None });
         self.subnets_at = now;
     }
+}
+
+/// Whether a creation may have succeeded although a call for it failed so. Once a reply was lost, only an
+/// answer to the request itself settles it: throttling and missing permission are told before it is looked at.
+fn leaves_open(kind: CloudErrorKind, uncertain: bool) -> bool {
+    match kind {
+        CloudErrorKind::Unavailable => true,
+        CloudErrorKind::Throttled | CloudErrorKind::Denied => uncertain,
+        CloudErrorKind::NoFreeAddresses
+        | CloudErrorKind::NoFreeBlocks
+        | CloudErrorKind::LimitExceeded
+        | CloudErrorKind::Conflict
+        | CloudErrorKind::Gone
+        | CloudErrorKind::Rejected => false,
+    }
+}
+
+/// Which calls may be made now.
+#[derive(Clone, Copy)]
+struct CallsPermitted {
+    assign: bool,
+    /// Whether waiting helps when assigning is not permitted.
+    assign_later: bool,
+    unassign: bool,
 }
 
 /// `now` in RFC 3339, UTC, for the `createdAt` tag.
@@ -656,9 +473,11 @@ mod tests {
 
     #[test]
     fn timestamps_become_rfc_3339() {
-        for (secs, text) in
-            [(0, "1970-01-01T00:00:00Z"), (951_827_696, "2000-02-29T12:34:56Z"), (1_795_219_199, "2026-11-20T23:59:59Z")]
-        {
+        for (secs, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_827_696, "2000-02-29T12:34:56Z"),
+            (1_795_219_199, "2026-11-20T23:59:59Z"),
+        ] {
             assert_eq!(rfc3339(Timestamp(secs * 1000)), text);
         }
     }

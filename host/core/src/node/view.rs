@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::NodeState;
+use super::{NodeState, Purpose};
+use crate::cloud::CloudError;
 use crate::demand::BUCKET;
-use crate::eni::Phase;
+use crate::eni::{Eni, Phase};
 use crate::ids::{EniId, SubnetId};
 use crate::lease::{Lease, LeaseState};
 use crate::limits::{Mode, PREFIX_ADDRESSES};
+use crate::plan::Supply;
 use crate::report::{Decision, WaitReason};
 use crate::snapshot::{
-    Context, EniPhase, EniUse, Limits, MAX_ENIS, MAX_SUBNETS, MaxPodsSnapshot, Pods, Pressure, SubnetSnapshot,
-    SubnetUse, WarmPoolSnapshot,
+    Context, EniPhase, EniUse, Limits, MAX_ENIS, MAX_SUBNETS, MaxPodsSnapshot, Pods, Pressure,
+    SubnetSnapshot, SubnetUse, WarmPoolSnapshot,
 };
 use crate::time::Timestamp;
 
@@ -142,15 +144,6 @@ pub struct AddressStatus {
     pub next: String,
 }
 
-/// The answer to `enid explain`: every line in words, outermost cause last.
-#[derive(Clone, Debug, Serialize)]
-pub struct Explanation {
-    /// What was asked about.
-    pub subject: String,
-    /// The facts and reasons.
-    pub lines: Vec<String>,
-}
-
 fn count<T>(items: impl Iterator<Item = T>) -> u32 {
     u32::try_from(items.count()).unwrap_or(u32::MAX)
 }
@@ -179,11 +172,12 @@ impl NodeState {
             .into_iter()
             .take(MAX_ENIS)
             .map(|eni| {
-                let on_it = || self.leases.values().filter(|lease| lease.eni == eni.id);
+                let counts = self.pool.counts_on(&eni.id);
                 EniUse {
                     slot: small(eni.seat.device),
                     card: small(eni.seat.card),
-                    subnet: index_of(&eni.subnet).map_or(u16::MAX, |index| u16::try_from(index).unwrap_or(u16::MAX)),
+                    subnet: index_of(&eni.subnet)
+                        .map_or(u16::MAX, |index| u16::try_from(index).unwrap_or(u16::MAX)),
                     phase: match eni.phase {
                         Phase::Created | Phase::Attaching { .. } => EniPhase::Coming,
                         Phase::Ready => EniPhase::Ready,
@@ -192,10 +186,10 @@ impl NodeState {
                     primary: eni.is_primary(),
                     age_ms: millis(now.since(eni.known_since)),
                     capacity: self.instance_type.addresses_per_eni(self.config.mode),
-                    assigned: count(on_it()),
-                    free: count(on_it().filter(|lease| lease.is_free())),
-                    bound: count(on_it().filter(|lease| lease.is_held())),
-                    cooling: count(on_it().filter(|lease| matches!(lease.state, LeaseState::Cooling { .. }))),
+                    assigned: counts.total() - counts.returning,
+                    free: counts.free,
+                    bound: counts.held,
+                    cooling: counts.cooling,
                     prefixes: 0,
                     idle_ms: millis(now.since(eni.last_use)),
                 }
@@ -221,14 +215,17 @@ impl NodeState {
             history,
             subnets: candidates.into_iter().map(|(_, subnet)| subnet).collect(),
             pressure: Pressure {
-                throttled: self.backoff.throttled_at.is_some_and(|at| now.since(at) < Duration::from_secs(60)),
-                budget_milli: if self.backoff.until > now { 0 } else { 1000 },
+                throttled: self
+                    .pushback
+                    .throttled_at()
+                    .is_some_and(|at| now.since(at) < Duration::from_secs(60)),
+                budget_milli: if self.pushback.next(now).is_some() { 0 } else { 1000 },
                 in_flight_enis: count(self.enis.values().filter(|eni| eni.phase.is_coming()))
                     + count(self.creations()),
                 in_flight_addresses: supply.coming,
             },
             pods: Pods {
-                bound: self.held_addresses(),
+                bound: self.pool.counts().held,
                 waiting: supply.waiting,
                 expected: 0,
                 max: self.max_pods_in_force(),
@@ -266,8 +263,11 @@ impl NodeState {
             .into_iter()
             .take(MAX_SUBNETS)
             .map(|subnet| {
-                let in_flight: u32 =
-                    self.creations().filter(|creation| creation.new.subnet == subnet.id).map(|c| c.count + 1).sum();
+                let in_flight: u32 = self
+                    .creations()
+                    .filter(|creation| creation.new.subnet == subnet.id)
+                    .map(|c| c.count + 1)
+                    .sum();
                 let exhausted = self.exhausted.get(&subnet.id).filter(|exhausted| exhausted.until > now);
                 let size = 1u32.checked_shl(32 - u32::from(subnet.cidr.prefix_len())).unwrap_or(u32::MAX);
                 let free = subnet.free.saturating_sub(in_flight);
@@ -291,51 +291,69 @@ impl NodeState {
 
     /// Why an ADD would wait, or waits, now.
     pub fn wait_reason(&self, now: Timestamp) -> WaitReason {
-        let supply = self.supply(now);
+        let failing = self.pushback.against_growth();
         if !self.seen {
-            return match &self.backoff.error {
-                Some(error) => self.cloud_reason(error, now),
-                None => WaitReason::Starting,
-            };
+            return failing.map_or(WaitReason::Starting, |(error, until)| cloud_reason(error, until, now));
         }
-        if let Some(eni) = self.enis.values().find(|eni| eni.phase.is_coming()) {
-            return WaitReason::EniComing { doing: if eni.phase == Phase::Created { "attached" } else { "set up" }.to_owned() };
-        }
-        if self.creations().next().is_some() {
-            return WaitReason::EniComing { doing: "created".to_owned() };
-        }
-        if supply.coming > 0 {
-            return WaitReason::Growing { in_flight: supply.coming };
-        }
-        if let Some(error) = &self.backoff.error {
-            return self.cloud_reason(error, now);
+        let supply = self.supply(now);
+        if let Some(reason) = self.reason_on_its_way(&supply) {
+            return reason;
         }
         if supply.held.saturating_sub(supply.unusable) >= supply.max_pods {
             return WaitReason::MaxPods { max_pods: supply.max_pods };
         }
-        let room = supply.enis.iter().any(|eni| eni.ready && eni.room > 0) || supply.enis_counted < supply.max_enis;
-        if room && let Some(subnet) = self.exhausted.keys().next() {
-            return WaitReason::SubnetsExhausted { subnet: subnet.clone() };
-        }
-        if room && !supply.may_create && !self.subnets.is_empty() {
-            return match self.subnets.iter().max_by_key(|subnet| subnet.free) {
-                Some(subnet) if subnet.free < 2 => WaitReason::SubnetsExhausted { subnet: subnet.id.clone() },
-                Some(_) | None => WaitReason::NoSubnet,
+        let room =
+            supply.enis.iter().any(|eni| eni.ready && eni.room > 0) || supply.enis_counted < supply.max_enis;
+        if room {
+            return match failing {
+                Some((error, until)) => cloud_reason(error, until, now),
+                None => self.reason_without_growth(&supply),
             };
         }
-        if room {
-            return WaitReason::Scheduled;
+        let counts = self.pool.counts();
+        match self.pool.next_thaw() {
+            Some(first) => WaitReason::Cooling { cooling: counts.cooling, secs: first.since(now).as_secs() },
+            None => {
+                WaitReason::NodeFull { bound: counts.held, total: supply.held, max_enis: supply.max_enis }
+            }
         }
-        let cooling: Vec<Timestamp> = self.leases.values().filter_map(cooling_until).collect();
-        if let Some(first) = cooling.iter().min() {
-            return WaitReason::Cooling { cooling: count(cooling.iter()), secs: first.since(now).as_secs() };
-        }
-        WaitReason::NodeFull { bound: self.held_addresses(), total: supply.held, max_enis: supply.max_enis }
     }
 
-    fn cloud_reason(&self, error: &crate::cloud::CloudError, now: Timestamp) -> WaitReason {
-        let retry_secs = self.backoff.until.since(now).as_secs();
-        WaitReason::Cloud { call: error.call.clone(), kind: error.kind, retry_secs }
+    /// What is under way and will end the wait.
+    fn reason_on_its_way(&self, supply: &Supply) -> Option<WaitReason> {
+        let coming = |doing: &str| Some(WaitReason::EniComing { doing: doing.to_owned() });
+        if self.enis.values().any(|eni| matches!(eni.phase, Phase::Attaching { .. })) {
+            return coming("set up");
+        }
+        for call in self.calls.values() {
+            match call.purpose {
+                Purpose::Attach { .. } => return coming("attached"),
+                Purpose::Create(_) => return coming("created"),
+                Purpose::Assign { .. } => return Some(WaitReason::Growing { in_flight: supply.coming }),
+                Purpose::Enis { .. }
+                | Purpose::Subnets
+                | Purpose::Mark { .. }
+                | Purpose::Detach { .. }
+                | Purpose::Delete { .. }
+                | Purpose::Unassign { .. } => {}
+            }
+        }
+        let created = self.enis.values().any(|eni| eni.phase == Phase::Created);
+        if created && self.pushback.against_growth().is_none() { coming("attached") } else { None }
+    }
+
+    /// Why there is room and nothing happens although EC2 does not fail.
+    fn reason_without_growth(&self, supply: &Supply) -> WaitReason {
+        if let Some(subnet) = self.exhausted.keys().next() {
+            return WaitReason::SubnetsExhausted { subnet: subnet.clone() };
+        }
+        if supply.may_create || self.subnets.is_empty() {
+            return WaitReason::Scheduled;
+        }
+        match self.subnets.iter().max_by_key(|subnet| subnet.free) {
+            Some(subnet) if subnet.free < 2 => WaitReason::SubnetsExhausted { subnet: subnet.id.clone() },
+            Some(_) | None => WaitReason::NoSubnet,
+        }
     }
 
     /// One screen about the node.
@@ -344,14 +362,14 @@ impl NodeState {
         let mut enis: Vec<_> = self.enis.values().collect();
         enis.sort_by_key(|eni| eni.seat);
         let order = self.subnet_order.as_ref().map_or(&[][..], |decision| decision.target.as_slice());
-        let ready = pool.free > 0 && !self.stopping;
+        let ready = !self.stopping && self.pick().is_some();
         Status {
             instance: self.identity.instance.to_string(),
             instance_type: self.identity.instance_type.clone(),
             zone: self.identity.zone.clone(),
             mode: self.config.mode,
             ready,
-            degraded: self.backoff.error.as_ref().map(ToString::to_string),
+            degraded: self.pushback.any().map(ToString::to_string),
             waiting_for: (!ready).then(|| self.wait_reason(now).to_string()),
             pool,
             enis: enis.into_iter().map(|eni| self.eni_status(eni)).collect(),
@@ -365,42 +383,36 @@ impl NodeState {
                 })
                 .collect(),
             strategies: self.strategies(),
-            calls: self.calls.clone(),
+            calls: self.call_counts.clone(),
         }
     }
 
     /// The pool in numbers.
     pub fn pool_status(&self) -> PoolStatus {
-        let mut pool = PoolStatus {
-            waiting: u32::try_from(self.waiters.len()).unwrap_or(u32::MAX),
+        let counts = self.pool.counts();
+        PoolStatus {
+            total: counts.total(),
+            free: counts.free,
+            bound: counts.held,
+            cooling: counts.cooling,
+            quarantined: counts.quarantined,
+            waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
             max_enis: self.usable_enis(),
             max_pods: Some(self.max_pods_in_force()).filter(|max| *max != u32::MAX),
-            ..PoolStatus::default()
-        };
-        for lease in self.leases.values() {
-            pool.total += 1;
-            match lease.state {
-                LeaseState::Free => pool.free += 1,
-                LeaseState::Reserved(_) | LeaseState::Bound(_) | LeaseState::Unbinding(_) => pool.bound += 1,
-                LeaseState::Cooling { .. } => pool.cooling += 1,
-                LeaseState::Returning => {}
-                LeaseState::Quarantined { .. } => pool.quarantined += 1,
-            }
         }
-        pool
     }
 
-    fn eni_status(&self, eni: &crate::eni::Eni) -> EniStatus {
-        let on_it = || self.leases.values().filter(|lease| lease.eni == eni.id);
+    pub(super) fn eni_status(&self, eni: &Eni) -> EniStatus {
+        let counts = self.pool.counts_on(&eni.id);
         EniStatus {
             id: eni.id.clone(),
             device: eni.seat.device,
             subnet: eni.subnet.clone(),
             primary_address: eni.primary_address,
             phase: eni.phase.name(),
-            addresses: count(on_it()),
-            free: count(on_it().filter(|lease| lease.is_free())),
-            bound: count(on_it().filter(|lease| lease.is_held())),
+            addresses: counts.total(),
+            free: counts.free,
+            bound: counts.held,
             why: eni.why.to_string(),
         }
     }
@@ -432,7 +444,7 @@ impl NodeState {
 
     /// All addresses, in order.
     pub fn addresses(&self, now: Timestamp) -> Vec<AddressStatus> {
-        self.leases.values().map(|lease| address_status(lease, now)).collect()
+        self.pool.iter().map(|lease| address_status(lease, now)).collect()
     }
 
     /// The pod addresses per ENI in seat order: what `enid plan` prints.
@@ -441,90 +453,13 @@ impl NodeState {
         enis.sort_by_key(|eni| eni.seat);
         enis.into_iter().map(|eni| self.eni_status(eni).addresses).collect()
     }
-
-    /// Why an address is (not) here and what happens to it next.
-    pub fn explain_address(&self, address: Ipv4Addr, now: Timestamp) -> Explanation {
-        let mut lines = Vec::new();
-        if let Some(lease) = self.leases.get(&address) {
-            let status = address_status(lease, now);
-            lines.push(format!("{address} is {} on {} since {} s", status.state, status.eni, status.for_secs));
-            if let Some(holder) = lease.state.holder() {
-                let pod = holder.pod.as_ref().map_or_else(|| "no pod name".to_owned(), ToString::to_string);
-                lines.push(format!("held by {pod}, attachment {}, link {}", holder.attachment, holder.wiring.host_veth));
-            }
-            lines.push(format!("why it is here: {}", lease.why));
-            lines.push(format!("next: {}", status.next));
-            lines.extend(self.eni_lines(&lease.eni));
-        } else if let Some(eni) = self.enis.values().find(|eni| eni.primary_address == address) {
-            lines.push(format!("{address} is the primary address of {}; pods never get it", eni.id));
-            lines.extend(self.eni_lines(&eni.id.clone()));
-        } else {
-            lines.push(format!("{address} is on none of this node's {} ENIs", self.enis.len()));
-        }
-        Explanation { subject: format!("address {address}"), lines }
-    }
-
-    /// Why an ENI is (not) here and what happens to it next.
-    pub fn explain_eni(&self, id: &EniId) -> Explanation {
-        let mut lines = self.eni_lines(id);
-        if lines.is_empty() {
-            lines.push(format!("{id} is not one of this node's {} ENIs", self.enis.len()));
-        }
-        if let Some(band) = &self.band {
-            lines.push(format!(
-                "the pool's target: {} (by {}, {}: {})",
-                band.target, band.strategy, band.rung, band.reason
-            ));
-        }
-        Explanation { subject: format!("ENI {id}"), lines }
-    }
-
-    /// Every attachment of the pod, explained.
-    pub fn explain_pod(&self, namespace: &str, name: &str, now: Timestamp) -> Explanation {
-        let subject = format!("pod {namespace}/{name}");
-        let held = self.leases.values().filter(|lease| {
-            lease.state.holder().and_then(|holder| holder.pod.as_ref()).is_some_and(|pod| pod.namespace == namespace && pod.name == name)
-        });
-        let mut lines: Vec<String> = held.flat_map(|lease| self.explain_address(lease.address, now).lines).collect();
-        let waits = self.waiters.iter().any(|w| w.pod.as_ref().is_some_and(|p| p.namespace == namespace && p.name == name));
-        if waits {
-            lines.push(format!("waits for an address: {}", self.wait_reason(now)));
-        }
-        if lines.is_empty() {
-            lines.push(format!("{subject} holds no address on this node and waits for none"));
-        }
-        Explanation { subject, lines }
-    }
-
-    fn eni_lines(&self, id: &EniId) -> Vec<String> {
-        let Some(eni) = self.enis.get(id) else { return Vec::new() };
-        let status = self.eni_status(eni);
-        let subnet_why = self.subnet_order.as_ref().map_or_else(String::new, |order| {
-            format!(" (subnet order by {}: {})", order.strategy, order.reason)
-        });
-        vec![
-            format!(
-                "{id} is {} at device {} in {}{subnet_why}: {} pod addresses, {} free, {} bound",
-                status.phase, status.device, status.subnet, status.addresses, status.free, status.bound
-            ),
-            format!("why {id} is here: {}", eni.why),
-        ]
-    }
 }
 
-fn cooling_until(lease: &Lease) -> Option<Timestamp> {
-    match lease.state {
-        LeaseState::Cooling { until } => Some(until),
-        LeaseState::Free
-        | LeaseState::Reserved(_)
-        | LeaseState::Bound(_)
-        | LeaseState::Unbinding(_)
-        | LeaseState::Returning
-        | LeaseState::Quarantined { .. } => None,
-    }
+fn cloud_reason(error: &CloudError, until: Timestamp, now: Timestamp) -> WaitReason {
+    WaitReason::Cloud { call: error.call.clone(), kind: error.kind, retry_secs: until.since(now).as_secs() }
 }
 
-fn address_status(lease: &Lease, now: Timestamp) -> AddressStatus {
+pub(super) fn address_status(lease: &Lease, now: Timestamp) -> AddressStatus {
     let next = match &lease.state {
         LeaseState::Free => "the next pod may get it".to_owned(),
         LeaseState::Reserved(_) => "bound when the kernel has wired the pod".to_owned(),

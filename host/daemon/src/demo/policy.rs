@@ -23,8 +23,9 @@ pub(super) const NODE: usize = 0;
 pub(super) const SHIPPED: &str = "warm-targets";
 /// What the operator calls the file that is dropped in.
 const DROPPED_IN: &str = "our-own-pool.wasm";
-/// Settings of the second act, and the pool that they mean for six pods: six and two to spare.
-pub(super) const LEAN: (&[(&str, i64)], u64) = (&[("warm_ip_target", 2)], 8);
+/// Settings of the second act, and the pool that they mean for six pods: six and two to spare. What is too
+/// much goes at once instead of after the usual minute, so that the demo can show it.
+pub(super) const LEAN: (&[(&str, i64)], u64) = (&[("warm_ip_target", 2), ("release_after_secs", 1)], 8);
 /// Settings of the third act, and the pool that they mean: never fewer than twelve.
 pub(super) const GENEROUS: (&[(&str, i64)], u64) = (&[("warm_ip_target", 2), ("minimum_ip_target", 12)], 12);
 

@@ -6,7 +6,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use enid_vpc_lab::lab::Lab;
+use enid_vpc_lab::lab::{Lab, LabError};
 use enid_vpc_lab::lab::status::{EniStatus, Status, SubnetStatus};
 
 use super::node::Node;
@@ -36,10 +36,7 @@ impl World {
     /// Brings the lab up. What an earlier run left under this name is taken away first.
     pub(super) fn build(base: &Path, name: &str) -> Result<Self> {
         let lab = Lab::named(base, name)?;
-        if lab
-            .expect_absent()
-            .is_err_and(|error| matches!(error, enid_vpc_lab::lab::LabError::Leftovers { .. }))
-        {
+        if matches!(lab.expect_absent(), Err(LabError::Leftovers { .. })) {
             lab.down().context("take away what an earlier run left")?;
         }
         let (server, status) = lab.start(lab_command::server(base, name, true)?)?;

@@ -4,8 +4,8 @@ use enid_core::admission::printable;
 use enid_core::limits::Mode;
 use enid_core::proposal::{Band, Grain, Outcome, Placement, Proposal, Ranked};
 use enid_core::snapshot::{
-    BlockUse, ClusterTag, Context, Demand, EniPhase, EniUse, MaxPodsSnapshot, RoleTag, Setting, SubnetSnapshot,
-    SubnetUse, Value, WarmPoolSnapshot,
+    BlockUse, ClusterTag, Context, Demand, EniPhase, EniUse, MaxPodsSnapshot, RoleTag, Setting,
+    SubnetSnapshot, SubnetUse, Value, WarmPoolSnapshot,
 };
 
 use crate::sandbox::{Level, Sandbox};
@@ -70,7 +70,10 @@ impl log::Host for Sandbox {
 
 /// Settings as the contract has them.
 pub(crate) fn settings(settings: &[Setting]) -> Vec<types::Setting> {
-    settings.iter().map(|setting| types::Setting { key: setting.key.clone(), value: value(&setting.value) }).collect()
+    settings
+        .iter()
+        .map(|setting| types::Setting { key: setting.key.clone(), value: value(&setting.value) })
+        .collect()
 }
 
 fn value(value: &Value) -> types::Value {
@@ -83,8 +86,18 @@ fn value(value: &Value) -> types::Value {
 
 /// A warm-pool question; its context is given apart, because the ladder fills it in per strategy.
 pub(crate) fn warm_pool_question(context: &Context, snapshot: &WarmPoolSnapshot) -> wp::Snapshot {
-    let WarmPoolSnapshot { context: _, mode: how, limits, enis, blocks, bucket_ms, history, subnets, pressure, pods } =
-        snapshot;
+    let WarmPoolSnapshot {
+        context: _,
+        mode: how,
+        limits,
+        enis,
+        blocks,
+        bucket_ms,
+        history,
+        subnets,
+        pressure,
+        pods,
+    } = snapshot;
     wp::Snapshot {
         context: in_context(context),
         mode: mode(*how),

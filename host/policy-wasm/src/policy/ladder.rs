@@ -40,6 +40,15 @@ struct Memory<Q: Question> {
     last_rung: Option<Rung>,
 }
 
+/// One question on its way down the ladder.
+struct Asking<'a, Q: Question> {
+    question: &'a Q,
+    context: Context,
+    memory: &'a mut Memory<Q>,
+    /// What went wrong on the rungs so far.
+    faults: Vec<String>,
+}
+
 /// An answer that was let through, before it is dressed as a decision.
 struct Found<T> {
     admitted: Admitted<T>,
@@ -56,9 +65,14 @@ impl<Q: Question> Ladder<Q> {
         let (mut sequence, mut last_target, mut last_rung) = (0, None, None);
         if let Some(old) = old {
             let memory = old.lock();
-            (sequence, last_target, last_rung) = (memory.sequence, memory.last_target.clone(), memory.last_rung);
+            (sequence, last_target, last_rung) =
+                (memory.sequence, memory.last_target.clone(), memory.last_rung);
             for (state, strategy) in states.iter_mut().zip(&strategies) {
-                let kin = old.strategies.iter().zip(&memory.states).find(|(before, _)| strategy.understands(before));
+                let kin = old
+                    .strategies
+                    .iter()
+                    .zip(&memory.states)
+                    .find(|(before, _)| strategy.understands(before));
                 if let Some((_, before)) = kin {
                     state.clone_from(before);
                 }
@@ -94,12 +108,16 @@ impl<Q: Question> Ladder<Q> {
         let sequence = memory.sequence;
         memory.sequence += 1;
         let context = Context { sequence, seed: seed(sequence), ..given(question.context()) };
-        let mut faults = Vec::new();
+        let mut asking = Asking { question, context, memory: &mut memory, faults: Vec::new() };
         let found = self
-            .live(question, &context, &mut memory, &mut faults)
-            .or_else(|| self.last_good(question, &context, &mut memory, &mut faults))
-            .or_else(|| self.fallback(question, &context, &mut memory, &mut faults))
-            .or_else(|| builtin(question, &mut faults));
+            .ask(0, Rung::Live, &mut asking)
+            .or_else(|| self.last_good(&mut asking))
+            .or_else(|| {
+                (1..self.strategies.len())
+                    .find_map(|position| self.ask(position, Rung::Fallback, &mut asking))
+            })
+            .or_else(|| builtin(&mut asking));
+        let Asking { faults, .. } = asking;
         let decision = match found {
             Some(Found { admitted, rung, strategy, fuel }) => {
                 for clamp in &admitted.clamped {
@@ -132,80 +150,44 @@ impl<Q: Question> Ladder<Q> {
         decision
     }
 
-    /// The configured strategy, now.
-    fn live(
-        &self,
-        question: &Q,
-        context: &Context,
-        memory: &mut Memory<Q>,
-        faults: &mut Vec<String>,
-    ) -> Option<Found<Q::Target>> {
-        let (found, proposal) = self.ask(0, Rung::Live, question, context, memory, faults)?;
-        memory.last_good = Some((context.now_ms, proposal));
-        Some(found)
-    }
-
-    /// What the configured strategy said within the last minute, bent to the node as it is now.
-    fn last_good(
-        &self,
-        question: &Q,
-        context: &Context,
-        memory: &mut Memory<Q>,
-        faults: &mut Vec<String>,
-    ) -> Option<Found<Q::Target>> {
-        let (at, proposal) = memory.last_good.clone()?;
-        if context.now_ms.saturating_sub(at) > LAST_GOOD_MS {
-            memory.last_good = None;
-            return None;
-        }
-        let label = self.primary().label();
-        match question.admit(proposal) {
-            Ok(admitted) => {
-                Some(Found { admitted, rung: Rung::LastGood, strategy: label.to_owned(), fuel: None })
+    /// Asks one strategy; on success its new state is kept, otherwise the fault is noted.
+    fn ask(&self, position: usize, rung: Rung, asking: &mut Asking<'_, Q>) -> Option<Found<Q::Target>> {
+        let strategy = &self.strategies[position];
+        let state = &mut asking.memory.states[position];
+        let asked =
+            strategy.ask(asking.question, asking.context.clone(), state).and_then(|(proposal, fuel)| {
+                let admitted = asking.question.admit(proposal.clone()).map_err(Fault::Refused)?;
+                Ok((proposal, fuel, admitted))
+            });
+        match asked {
+            Ok((proposal, fuel, admitted)) => {
+                state.clone_from(&admitted.outcome.state);
+                if rung == Rung::Live {
+                    asking.memory.last_good = Some((asking.context.now_ms, proposal));
+                }
+                Some(Found { admitted, rung, strategy: strategy.label().to_owned(), fuel })
             }
-            Err(violation) => {
-                faults.push(format!("{label}, its last good answer: {}", Fault::Refused(violation)));
+            Err(fault) => {
+                asking.faults.push(format!("{}: {fault}", strategy.label()));
                 None
             }
         }
     }
 
-    /// The configured fallbacks, in their order.
-    fn fallback(
-        &self,
-        question: &Q,
-        context: &Context,
-        memory: &mut Memory<Q>,
-        faults: &mut Vec<String>,
-    ) -> Option<Found<Q::Target>> {
-        (1..self.strategies.len())
-            .find_map(|position| self.ask(position, Rung::Fallback, question, context, memory, faults))
-            .map(|(found, _)| found)
-    }
-
-    /// Asks one strategy; on success its new state is kept, otherwise the fault is noted.
-    fn ask(
-        &self,
-        position: usize,
-        rung: Rung,
-        question: &Q,
-        context: &Context,
-        memory: &mut Memory<Q>,
-        faults: &mut Vec<String>,
-    ) -> Option<(Found<Q::Target>, Proposal<Q::Proposed>)> {
-        let strategy = &self.strategies[position];
-        let state = &mut memory.states[position];
-        let asked = strategy.ask(question, context.clone(), state).and_then(|(proposal, fuel)| {
-            let admitted = question.admit(proposal.clone()).map_err(Fault::Refused)?;
-            Ok((proposal, fuel, admitted))
-        });
-        match asked {
-            Ok((proposal, fuel, admitted)) => {
-                state.clone_from(&admitted.outcome.state);
-                Some((Found { admitted, rung, strategy: strategy.label().to_owned(), fuel }, proposal))
+    /// What the configured strategy said within the last minute, bent to the node as it is now.
+    fn last_good(&self, asking: &mut Asking<'_, Q>) -> Option<Found<Q::Target>> {
+        let (at, proposal) = asking.memory.last_good.clone()?;
+        if asking.context.now_ms.saturating_sub(at) > LAST_GOOD_MS {
+            asking.memory.last_good = None;
+            return None;
+        }
+        let label = self.primary().label();
+        match asking.question.admit(proposal) {
+            Ok(admitted) => {
+                Some(Found { admitted, rung: Rung::LastGood, strategy: label.to_owned(), fuel: None })
             }
-            Err(fault) => {
-                faults.push(format!("{}: {fault}", strategy.label()));
+            Err(violation) => {
+                asking.faults.push(format!("{label}, its last good answer: {}", Fault::Refused(violation)));
                 None
             }
         }
@@ -217,11 +199,11 @@ impl<Q: Question> Ladder<Q> {
 }
 
 /// The strategy compiled into the host.
-fn builtin<Q: Question>(question: &Q, faults: &mut Vec<String>) -> Option<Found<Q::Target>> {
-    match question.admit(question.builtin()) {
+fn builtin<Q: Question>(asking: &mut Asking<'_, Q>) -> Option<Found<Q::Target>> {
+    match asking.question.admit(asking.question.builtin()) {
         Ok(admitted) => Some(Found { admitted, rung: Rung::Builtin, strategy: BUILTIN.into(), fuel: None }),
         Err(violation) => {
-            faults.push(format!("{BUILTIN}: {}", Fault::Refused(violation)));
+            asking.faults.push(format!("{BUILTIN}: {}", Fault::Refused(violation)));
             None
         }
     }
@@ -263,6 +245,8 @@ fn note_rung<Q: Question>(memory: &mut Memory<Q>, decision: &Decision<Q::Target>
         }
         (None, Rung::Live) => {}
         (_, Rung::Live) => tracing::info!(kind = %Q::KIND, strategy, "the configured strategy answers again"),
-        (_, rung) => tracing::warn!(kind = %Q::KIND, %rung, strategy, reason = why, "the configured strategy fails"),
+        (_, rung) => {
+            tracing::warn!(kind = %Q::KIND, %rung, strategy, reason = why, "the configured strategy fails")
+        }
     }
 }

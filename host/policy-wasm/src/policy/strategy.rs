@@ -25,7 +25,7 @@ pub(super) struct Strategy<Q> {
 
 #[derive(Debug)]
 enum Body {
-    Component(Component),
+    Component(Box<Component>),
     Builtin,
 }
 
@@ -36,16 +36,24 @@ impl<Q: Question> Strategy<Q> {
             Source::Path(path) => {
                 config.limits.check()?;
                 let bytes = Component::read(path, &config.limits)?;
-                let component =
-                    Component::admit(engine, &bytes, &config.settings, &config.limits, config.digest.as_deref())?;
+                let component = Component::admit(
+                    engine,
+                    &bytes,
+                    &config.settings,
+                    &config.limits,
+                    config.digest.as_deref(),
+                )?;
                 if component.kind() != Q::KIND {
                     return Err(Inadmissible::WrongKind { found: component.kind(), wanted: Q::KIND });
                 }
-                Body::Component(component)
+                Body::Component(Box::new(component))
             }
             Source::Builtin => {
-                let issues: Vec<String> =
-                    config.settings.iter().map(|setting| format!("{}: the built-in has no settings", setting.key)).collect();
+                let issues: Vec<String> = config
+                    .settings
+                    .iter()
+                    .map(|setting| format!("{}: the built-in has no settings", setting.key))
+                    .collect();
                 if !issues.is_empty() {
                     return Err(Inadmissible::Settings { issues });
                 }

@@ -41,8 +41,11 @@ impl Directory {
         self.0.join("lab.log")
     }
 
+    /// Makes the directory. One that is there must be empty, or a lab's: what is in it goes with the lab.
     pub(super) fn create(&self) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o755).create(&self.0)
+        self.expect_ours()?;
+        DirBuilder::new().recursive(true).mode(0o755).create(&self.0)?;
+        self.open_lock().map(drop)
     }
 
     /// An empty log for a new process.
@@ -65,8 +68,7 @@ impl Directory {
 
     /// Takes the lock and writes our process id into it; `None` when another process has it.
     pub(super) fn hold(&self) -> io::Result<Option<Held>> {
-        let mut lock =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(self.lock())?;
+        let mut lock = self.open_lock()?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -113,11 +115,30 @@ impl Directory {
 
     /// Removes the directory and everything in it.
     pub(super) fn remove(&self) -> io::Result<()> {
+        self.expect_ours()?;
         match fs::remove_dir_all(&self.0) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Only a lab's process makes a lock; without one this is somebody else's directory.
+    fn expect_ours(&self) -> io::Result<()> {
+        let holds_something = match fs::read_dir(&self.0) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if holds_something && !self.lock().is_file() {
+            let what = format!("{} has other files in it and is not a lab's", self.0.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+        }
+        Ok(())
+    }
+
+    fn open_lock(&self) -> io::Result<File> {
+        OpenOptions::new().create(true).truncate(false).read(true).write(true).open(self.lock())
     }
 
     fn lock(&self) -> PathBuf {

@@ -72,6 +72,18 @@ impl Landscape {
         }
     }
 
+    /// One node of 15 ENIs with 50 addresses each, in a subnet that has them all: as many pods as a node gets
+    /// without prefixes.
+    pub fn large() -> Self {
+        let net = |length: u8| Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 8, 0), length);
+        Self {
+            vpc: Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 16),
+            subnets: vec![Plot { name: "pods-1a", zone: "eu-lab-1a", cidr: net(21), taken: Vec::new() }],
+            nodes: vec![Dwelling { name: "node-m5".to_owned(), instance_type: "m5.24xlarge", subnet: 0 }],
+            pods: 750,
+        }
+    }
+
     /// The network under it.
     pub fn layout(&self) -> Layout {
         let gateways = self.subnets.iter().map(|plot| gateway_of(plot.cidr));
@@ -91,6 +103,8 @@ fn broken_up(subnet: Ipv4Net) -> Vec<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
+    use enid_core::instance_types::lookup;
+
     use super::*;
 
     #[test]
@@ -102,8 +116,21 @@ mod tests {
     }
 
     #[test]
+    fn the_large_node_fits_its_subnet() {
+        let land = Landscape::large();
+        let limits = lookup(land.nodes[0].instance_type).unwrap();
+        assert_eq!((limits.max_enis(), limits.ipv4_per_eni), (15, 50));
+        assert!(land.subnets[0].cidr.hosts().count() > 15 * 50);
+    }
+
+    #[test]
     fn subnets_lie_apart_within_the_vpc() {
-        let land = Landscape::standard();
+        for land in [Landscape::standard(), Landscape::large()] {
+            apart_within_the_vpc(&land);
+        }
+    }
+
+    fn apart_within_the_vpc(land: &Landscape) {
         for (index, plot) in land.subnets.iter().enumerate() {
             assert!(land.vpc.contains(&plot.cidr));
             assert!(land.subnets[index + 1..].iter().all(|other| !other.cidr.contains(&plot.cidr.network())));

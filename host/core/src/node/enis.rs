@@ -1,0 +1,356 @@
+//! An ENI's way in and out. Level-triggered: every step follows from the state, so that a retry, a restart
+//! and the first try are the same code.
+
+use super::{EniWork, LINK_DEADLINE, LINK_POLL, NodeState, Purpose, RETURNED_MEMORY, delay};
+use crate::cloud::{Assigned, CloudEni, CloudError, CloudErrorKind};
+use crate::eni::{Eni, Leaving, Phase};
+use crate::event::{CloudCall, CloudReply, Effect, OpId, Record};
+use crate::ids::EniId;
+use crate::lease::{Lease, LeaseState};
+use crate::report::Why;
+use crate::time::Timestamp;
+use crate::wiring::Seat;
+
+/// Times in a row that EC2 may deny knowing an ENI it gave us before we believe it: right after a creation
+/// it may not know it yet.
+const MAX_GONE: u32 = 6;
+
+/// What an ENI needs next.
+enum Next {
+    Call(Box<(Purpose, CloudCall)>),
+    SetUp,
+    TearDown,
+    /// It enters another phase without anybody's help.
+    Enter(Phase),
+    Nothing,
+}
+
+fn call(purpose: Purpose, call: CloudCall) -> Next {
+    Next::Call(Box::new((purpose, call)))
+}
+
+impl NodeState {
+    /// Moves every ENI one step further on its way in or out, where nothing is under way for it.
+    pub(super) fn advance_enis(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let restless = |eni: &&Eni| {
+            let at_rest = eni.phase == Phase::Ready
+                && (eni.is_primary() || eni.set_up && eni.marked)
+                && self.pool.counts_on(&eni.id).returning == 0;
+            !eni.busy && eni.blocked_until <= now && !at_rest
+        };
+        let due: Vec<EniId> = self.enis.values().filter(restless).map(|eni| eni.id.clone()).collect();
+        for id in due {
+            self.advance_eni(&id, now, effects);
+        }
+    }
+
+    /// Moves one ENI as far as it goes without waiting.
+    pub(super) fn advance_eni(&mut self, id: &EniId, now: Timestamp, effects: &mut Vec<Effect>) {
+        while let Some(eni) = self.enis.get(id).filter(|eni| !eni.busy && eni.blocked_until <= now) {
+            let wiring = eni.wiring(self.config.eni_mtu);
+            match self.next_for(eni, now) {
+                Next::Nothing => return,
+                Next::Enter(phase) => {
+                    if let Some(eni) = self.enis.get_mut(id) {
+                        eni.phase = phase;
+                    }
+                    self.journal_eni(id, effects);
+                    continue;
+                }
+                Next::Call(call) if !self.pushback.permits(call.1.name(), now) => return,
+                Next::Call(call) => self.call(call.0, call.1, effects),
+                Next::SetUp => {
+                    let op = self.op();
+                    self.eni_work.insert(op, EniWork::SetUp { eni: id.clone() });
+                    effects.push(Effect::SetUpEni { op, wiring });
+                }
+                Next::TearDown => {
+                    let op = self.op();
+                    self.eni_work.insert(op, EniWork::TearDown { eni: id.clone() });
+                    effects.push(Effect::TearDownEni { op, wiring });
+                }
+            }
+            if let Some(eni) = self.enis.get_mut(id) {
+                eni.busy = true;
+            }
+        }
+    }
+
+    fn next_for(&self, eni: &Eni, now: Timestamp) -> Next {
+        let id = eni.id.clone();
+        match (&eni.phase, &eni.attachment) {
+            (Phase::Created, _) => {
+                call(Purpose::Attach { eni: id.clone() }, CloudCall::Attach { eni: id, seat: eni.seat })
+            }
+            (Phase::Attaching { since }, Some(_)) if now.since(*since) > LINK_DEADLINE => {
+                Next::Enter(Phase::Leaving(Leaving::TearingDown))
+            }
+            (Phase::Attaching { .. }, _) => Next::SetUp,
+            (Phase::Ready, _) if !eni.set_up && !eni.is_primary() => Next::SetUp,
+            (Phase::Ready, Some(attachment)) if !eni.marked && !eni.is_primary() => {
+                let mark = CloudCall::DeleteWithInstance { eni: id.clone(), attachment: attachment.clone() };
+                if self.pushback.permits(mark.name(), now) {
+                    call(Purpose::Mark { eni: id }, mark)
+                } else {
+                    self.give_back_now(eni)
+                }
+            }
+            (Phase::Ready, _) => self.give_back_now(eni),
+            (Phase::Leaving(Leaving::TearingDown), _) => Next::TearDown,
+            (Phase::Leaving(Leaving::Detaching), Some(attachment)) => {
+                call(Purpose::Detach { eni: id }, CloudCall::Detach { attachment: attachment.clone() })
+            }
+            (Phase::Leaving(Leaving::Detaching), None) => Next::Enter(Phase::Leaving(Leaving::Deleting)),
+            (Phase::Leaving(Leaving::Deleting), _) => {
+                call(Purpose::Delete { eni: id.clone() }, CloudCall::Delete { eni: id })
+            }
+        }
+    }
+
+    /// Asks EC2 to take back what is returning: for the first time, or again because the outcome is unknown.
+    fn give_back_now(&self, eni: &Eni) -> Next {
+        let returning = self.pool.on(&eni.id).filter(|lease| lease.state == LeaseState::Returning);
+        let addresses: Vec<_> = returning.map(|lease| lease.address).collect();
+        if addresses.is_empty() || !eni.is_listed() {
+            return Next::Nothing;
+        }
+        let give_back = Assigned { addresses: addresses.clone(), prefixes: Vec::new() };
+        let id = eni.id.clone();
+        call(Purpose::Unassign { eni: id.clone(), addresses }, CloudCall::Unassign { eni: id, give_back })
+    }
+
+    pub(super) fn cloud_answered(
+        &mut self,
+        op: OpId,
+        result: Result<CloudReply, CloudError>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(call) = self.calls.remove(&op) else { return };
+        if result.is_ok() {
+            self.pushback.went_well(call.api);
+        }
+        match call.purpose {
+            Purpose::Enis { asked } => self.enis_answered(asked, result, now, effects),
+            Purpose::Subnets => self.subnets_answered(result, now, effects),
+            Purpose::Create(creation) => self.created(creation, result, now, effects),
+            Purpose::Assign { eni, count, because } => {
+                self.assigned(&eni, count, because, result, now, effects);
+            }
+            Purpose::Unassign { eni, addresses } => self.unassigned(&eni, addresses, result, now, effects),
+            Purpose::Attach { eni } => self.attached(&eni, result, now, effects),
+            Purpose::Mark { eni } => {
+                let outcome = result.map(|_| ());
+                if let (Ok(()), Some(eni)) = (&outcome, self.enis.get_mut(&eni)) {
+                    eni.marked = true;
+                }
+                self.eni_call_done(&eni, call.api, outcome, now);
+                self.journal_eni(&eni, effects);
+            }
+            Purpose::Detach { eni } => match result {
+                Err(error) if error.kind != CloudErrorKind::Gone => {
+                    self.eni_call_done(&eni, call.api, Err(error), now);
+                }
+                Ok(_) | Err(_) => {
+                    if let Some(eni) = self.enis.get_mut(&eni) {
+                        eni.phase = Phase::Leaving(Leaving::Deleting);
+                    }
+                    self.eni_call_done(&eni, call.api, Ok(()), now);
+                    self.journal_eni(&eni, effects);
+                }
+            },
+            Purpose::Delete { eni } => match result {
+                Err(error) if error.kind != CloudErrorKind::Gone => {
+                    self.eni_call_done(&eni, call.api, Err(error), now);
+                }
+                Ok(_) | Err(_) => self.forget_eni(&eni, now, effects),
+            },
+        }
+        self.asking.stale = true;
+    }
+
+    /// A call on an ENI that only its own retry depends on.
+    fn eni_call_done(
+        &mut self,
+        id: &EniId,
+        api: &'static str,
+        result: Result<(), CloudError>,
+        now: Timestamp,
+    ) {
+        let chance = self.next_op;
+        let Some(eni) = self.enis.get_mut(id) else { return };
+        eni.busy = false;
+        eni.changed_at = now;
+        match result {
+            Ok(()) => {
+                eni.failures = 0;
+                eni.blocked_until = Timestamp(0);
+            }
+            Err(error) => {
+                eni.failures = eni.failures.saturating_add(1);
+                eni.blocked_until = now + delay(eni.failures, chance);
+                match error.kind {
+                    CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Denied => {
+                        self.pushback.failed(api, error, now, chance);
+                    }
+                    CloudErrorKind::NoFreeAddresses
+                    | CloudErrorKind::NoFreeBlocks
+                    | CloudErrorKind::LimitExceeded
+                    | CloudErrorKind::Conflict
+                    | CloudErrorKind::Gone
+                    | CloudErrorKind::Rejected => self.look_again(now),
+                }
+            }
+        }
+    }
+
+    /// Takes an ENI that EC2 described into the state, with its addresses.
+    pub(super) fn learn_eni(
+        &mut self,
+        cloud: &CloudEni,
+        seat: Seat,
+        phase: Phase,
+        why: &Why,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.enis.insert(cloud.id.clone(), Eni::from_cloud(cloud, seat, phase, why.clone(), now));
+        for address in &cloud.addresses {
+            self.learn_address(Lease::free(*address, cloud.id.clone(), why.clone(), now), now);
+        }
+        self.journal_eni(&cloud.id, effects);
+    }
+
+    /// The ENI is no longer the node's.
+    pub(super) fn forget_eni(&mut self, id: &EniId, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.enis.remove(id);
+        self.pool.forget_all_on(id);
+        self.departed.insert(id.clone(), now + RETURNED_MEMORY);
+        effects.push(Effect::Journal(vec![Record::EniGone { eni: id.clone() }]));
+    }
+
+    /// Whether a lagging view may still list an ENI that is no longer the node's.
+    pub(super) fn has_left(&self, id: &EniId) -> bool {
+        self.departed.contains_key(id)
+    }
+
+    fn attached(
+        &mut self,
+        id: &EniId,
+        result: Result<CloudReply, CloudError>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        const API: &str = "AttachNetworkInterface";
+        let seat = self.free_seat();
+        let Some(eni) = self.enis.get_mut(id) else { return };
+        match result {
+            Ok(CloudReply::Attached(attachment)) => {
+                eni.attachment = Some(attachment);
+                if eni.phase == Phase::Created {
+                    eni.phase = Phase::Attaching { since: now };
+                }
+                self.eni_call_done(id, API, Ok(()), now);
+                self.journal_eni(id, effects);
+                self.advance_eni(id, now, effects);
+            }
+            Ok(_) => self.eni_call_done(id, API, Ok(()), now),
+            // A look has found it attached meanwhile.
+            Err(_) if eni.phase != Phase::Created => self.eni_call_done(id, API, Ok(()), now),
+            Err(error) => {
+                let failures = eni.failures.saturating_add(1);
+                match error.kind {
+                    // The index is taken, by something that we do not see yet: another one next time.
+                    CloudErrorKind::Conflict => eni.seat = seat.unwrap_or(eni.seat),
+                    CloudErrorKind::LimitExceeded | CloudErrorKind::Rejected => {
+                        eni.phase = Phase::Leaving(Leaving::Deleting);
+                        self.pushback.failed(API, error.clone(), now, self.next_op);
+                    }
+                    // Deleting what is gone costs one call, and leaks nothing when it is not.
+                    CloudErrorKind::Gone if failures >= MAX_GONE => {
+                        eni.phase = Phase::Leaving(Leaving::Deleting)
+                    }
+                    CloudErrorKind::Throttled
+                    | CloudErrorKind::NoFreeAddresses
+                    | CloudErrorKind::NoFreeBlocks
+                    | CloudErrorKind::Gone
+                    | CloudErrorKind::Denied
+                    | CloudErrorKind::Unavailable => {}
+                }
+                self.eni_call_done(id, API, Err(error), now);
+                self.journal_eni(id, effects);
+            }
+        }
+    }
+
+    pub(super) fn eni_set_up(
+        &mut self,
+        op: OpId,
+        result: Result<(), Option<String>>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(EniWork::SetUp { eni: id }) = self.take_eni_work(op, EniWork::is_set_up) else { return };
+        let chance = self.next_op;
+        let Some(eni) = self.enis.get_mut(&id) else { return };
+        eni.busy = false;
+        match result {
+            Ok(()) => {
+                eni.failures = 0;
+                eni.blocked_until = Timestamp(0);
+                eni.set_up = true;
+                if eni.phase.is_coming() {
+                    eni.phase = Phase::Ready;
+                    eni.last_use = now;
+                    for address in self.pool.addresses_on(&id) {
+                        self.pool.change(address, |lease| {
+                            if lease.is_free() {
+                                lease.since = now
+                            }
+                        });
+                    }
+                    self.asking.stale = true;
+                    self.journal_eni(&id, effects);
+                }
+                self.advance_eni(&id, now, effects);
+                self.serve_waiters(now, effects);
+            }
+            Err(None) if eni.phase.is_coming() => eni.blocked_until = now + LINK_POLL,
+            Err(None | Some(_)) => {
+                eni.failures = eni.failures.saturating_add(1);
+                eni.blocked_until = now + delay(eni.failures, chance);
+            }
+        }
+    }
+
+    pub(super) fn eni_torn_down(&mut self, op: OpId, result: Result<(), String>, now: Timestamp) {
+        let Some(EniWork::TearDown { eni: id }) = self.take_eni_work(op, EniWork::is_tear_down) else {
+            return;
+        };
+        let chance = self.next_op;
+        let Some(eni) = self.enis.get_mut(&id) else { return };
+        eni.busy = false;
+        match result {
+            Ok(()) => eni.phase = Phase::Leaving(Leaving::Detaching),
+            Err(_) => {
+                eni.failures = eni.failures.saturating_add(1);
+                eni.blocked_until = now + delay(eni.failures, chance);
+            }
+        }
+    }
+
+    /// Kernel work that is done, unless it is not under way or of another kind.
+    fn take_eni_work(&mut self, op: OpId, expected: impl Fn(&EniWork) -> bool) -> Option<EniWork> {
+        self.eni_work.get(&op).is_some_and(expected).then(|| self.eni_work.remove(&op)).flatten()
+    }
+}
+
+impl EniWork {
+    fn is_set_up(&self) -> bool {
+        matches!(self, EniWork::SetUp { .. })
+    }
+
+    fn is_tear_down(&self) -> bool {
+        matches!(self, EniWork::TearDown { .. })
+    }
+}

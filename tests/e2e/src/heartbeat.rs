@@ -1,0 +1,119 @@
+//! Traffic between two pods that never stops, and notices every datagram that does not come back.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::pod::Pod;
+
+/// Where the answering side listens.
+const PORT: u16 = 7100;
+/// A datagram that takes longer is lost: on one machine it takes microseconds, but the machine may be busy.
+const LOST: Duration = Duration::from_millis(1500);
+/// Between two beats.
+const PERIOD: Duration = Duration::from_millis(2);
+
+/// UDP echoes and one TCP connection between two pods.
+#[derive(Debug)]
+pub struct Heartbeat {
+    stop: Sender<()>,
+    client: JoinHandle<Beats>,
+    servers: Vec<JoinHandle<()>>,
+}
+
+/// What was seen until it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beats {
+    /// Datagrams that came back.
+    pub answered: u64,
+    /// Datagrams that did not.
+    pub lost: u64,
+    /// Round trips over the TCP connection.
+    pub over_tcp: u64,
+    /// The longest time between two beats that were answered.
+    pub longest_gap: Duration,
+}
+
+impl Heartbeat {
+    /// Begins to beat from one pod to another; both have their addresses.
+    pub fn begin(from: &Pod, to: &Pod, to_address: Ipv4Addr) -> Self {
+        let target = SocketAddrV4::new(to_address, PORT);
+        let udp = to.namespace.inside(|| UdpSocket::bind(target)).unwrap().unwrap();
+        let tcp = to.namespace.inside(|| TcpListener::bind(target)).unwrap().unwrap();
+        let socket = from.namespace.inside(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
+        socket.connect(target).unwrap();
+        socket.set_read_timeout(Some(LOST)).unwrap();
+        let stream = from.namespace.inside(|| TcpStream::connect(target)).unwrap().unwrap();
+        stream.set_read_timeout(Some(LOST)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (accepted, _) = tcp.accept().unwrap();
+        let (stop, stopped) = channel();
+        let servers = vec![
+            std::thread::spawn(move || echo_datagrams(&udp)),
+            std::thread::spawn(move || echo_stream(accepted)),
+        ];
+        let client = std::thread::spawn(move || {
+            let mut beats = Beats::default();
+            let mut last = Instant::now();
+            while stopped.recv_timeout(PERIOD) == Err(RecvTimeoutError::Timeout) {
+                beat(&socket, &stream, &mut beats);
+                if beats.lost == 0 {
+                    beats.longest_gap = beats.longest_gap.max(last.elapsed());
+                    last = Instant::now();
+                }
+            }
+            // Tells the echo that it is over.
+            socket.send(&[]).unwrap();
+            beats
+        });
+        Self { stop, client, servers }
+    }
+
+    /// Ends it; what it saw.
+    pub fn end(self) -> Beats {
+        drop(self.stop);
+        let beats = self.client.join().unwrap();
+        self.servers.into_iter().for_each(|server| server.join().unwrap());
+        beats
+    }
+}
+
+fn beat(socket: &UdpSocket, mut stream: &TcpStream, beats: &mut Beats) {
+    let number = (beats.answered + beats.lost + 1).to_be_bytes();
+    socket.send(&number).unwrap();
+    let mut echoed = [0; 8];
+    loop {
+        match socket.recv(&mut echoed) {
+            Ok(8) if echoed == number => break beats.answered += 1,
+            // An echo that was believed lost.
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                break beats.lost += 1;
+            }
+            Err(error) => panic!("the heartbeat ends: {error}"),
+        }
+    }
+    stream.write_all(&number).unwrap();
+    stream.read_exact(&mut echoed).expect("the connection carries the beat within its patience");
+    assert_eq!(echoed, number);
+    beats.over_tcp += 1;
+}
+
+fn echo_datagrams(socket: &UdpSocket) {
+    let mut datagram = [0; 8];
+    while let Ok((length, from)) = socket.recv_from(&mut datagram) {
+        if length == 0 {
+            return;
+        }
+        socket.send_to(&datagram[..length], from).unwrap();
+    }
+}
+
+fn echo_stream(mut stream: TcpStream) {
+    let mut bytes = [0; 8];
+    while stream.read_exact(&mut bytes).is_ok() {
+        stream.write_all(&bytes).unwrap();
+    }
+}

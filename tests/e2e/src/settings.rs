@@ -1,0 +1,86 @@
+//! A node's `enid.toml`, as far as tests vary it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What the lab's clients find EC2 and metadata at.
+const EC2: &str = "http://10.0.0.2";
+const IMDS: &str = "http://169.254.169.254";
+/// A port of the lab's EC2 address at which nothing listens: the kernel refuses at once.
+const NOBODY: &str = "http://10.0.0.2:9";
+
+/// The settings of one node. Cooling and waiting are short, so that tests see what follows.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    runtime_dir: PathBuf,
+    ec2: String,
+    imds: String,
+    cooldown_secs: u64,
+    wait_secs: u64,
+    warm_pool: (String, String),
+    max_pods: Option<u32>,
+}
+
+impl Settings {
+    /// The usual settings with the runtime directory at `runtime_dir`.
+    pub fn usual(runtime_dir: &Path) -> Self {
+        Self {
+            runtime_dir: runtime_dir.to_owned(),
+            ec2: EC2.to_owned(),
+            imds: IMDS.to_owned(),
+            cooldown_secs: 30,
+            wait_secs: 30,
+            warm_pool: ("warm-targets".to_owned(), "warm_eni_target = 1".to_owned()),
+            max_pods: None,
+        }
+    }
+
+    /// With another runtime directory.
+    pub fn runtime_dir(self, runtime_dir: &Path) -> Self {
+        Self { runtime_dir: runtime_dir.to_owned(), ..self }
+    }
+
+    /// With an EC2 endpoint at which nobody answers.
+    pub fn without_ec2(self) -> Self {
+        Self { ec2: NOBODY.to_owned(), ..self }
+    }
+
+    /// With a metadata endpoint at which nobody answers.
+    pub fn without_imds(self) -> Self {
+        Self { imds: NOBODY.to_owned(), ..self }
+    }
+
+    /// How long a released address cools.
+    pub fn cooldown_secs(self, cooldown_secs: u64) -> Self {
+        Self { cooldown_secs, ..self }
+    }
+
+    /// How long an ADD waits for supply.
+    pub fn wait_secs(self, wait_secs: u64) -> Self {
+        Self { wait_secs, ..self }
+    }
+
+    /// Pods that the node may carry.
+    pub fn max_pods(self, max_pods: u32) -> Self {
+        Self { max_pods: Some(max_pods), ..self }
+    }
+
+    /// The warm-pool strategy, by name or file, and its settings as they stand between the braces.
+    pub fn warm_pool(self, strategy: &str, settings: &str) -> Self {
+        Self { warm_pool: (strategy.to_owned(), settings.to_owned()), ..self }
+    }
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runtime_dir, ec2, imds, cooldown_secs, wait_secs, warm_pool: (strategy, settings), max_pods } = self;
+        writeln!(f, "[node]\nruntime_dir = {runtime_dir:?}")?;
+        if let Some(max_pods) = max_pods {
+            writeln!(f, "max_pods = {max_pods}")?;
+        }
+        writeln!(f, "[cloud]\nregion = \"eu-lab-1\"\nec2_endpoint = {ec2:?}\nimds_endpoint = {imds:?}")?;
+        writeln!(f, "timeout_secs = 3")?;
+        writeln!(f, "[pool]\ncooldown_secs = {cooldown_secs}\nwait_secs = {wait_secs}")?;
+        writeln!(f, "[strategy.warm-pool]\nuse = {strategy:?}\nsettings = {{ {settings} }}")
+    }
+}

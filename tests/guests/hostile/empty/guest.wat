@@ -1,0 +1,3 @@
+;; attacks: admission: nothing at all
+;; ends in: empty
+;; then: empty

@@ -1,0 +1,4 @@
+;; attacks: the host's reading of the answer: it starts at an odd address
+;; ends in: decide: lift
+(func (export "decide") (param i32) (result i32)
+  (i32.const 1025))

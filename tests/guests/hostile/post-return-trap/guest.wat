@@ -1,0 +1,3 @@
+;; attacks: the host's clean-up: it answers well and then traps
+;; ends in: decide: trap
+(func (export "post-decide") (param i32) (unreachable))

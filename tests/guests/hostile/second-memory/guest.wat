@@ -1,0 +1,14 @@
+;; attacks: the node's memory: the second of its memories alone is larger than all may be
+;; ends in: start: memory
+(component
+  (core module $m (memory 200))
+  (core instance $a (instantiate $m))
+  (core instance $b (instantiate $m))
+  (core module $f (func (export "f") (result i32) (i32.const 1)))
+  (core instance $i (instantiate $f))
+  (alias core export $i "f" (core func $f'))
+  (func $f (result u32) (canon lift (core func $f')))
+  (instance $plugin (export "describe" (func $f)) (export "check-settings" (func $f)))
+  (instance $warm-pool (export "decide" (func $f)))
+  (export "enid:strategy/plugin@0.1.0" (instance $plugin))
+  (export "enid:strategy/warm-pool@0.1.0" (instance $warm-pool)))

@@ -1,0 +1,3 @@
+;; attacks: admission: half a component
+;; ends in: invalid
+;; then: truncate
