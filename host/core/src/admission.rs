@@ -299,4 +299,73 @@ mod tests {
         assert!(matches!(admit_subnets(&snapshot, rank(&[2])), Err(Violation::UnknownCandidate { .. })));
         assert!(matches!(admit_subnets(&snapshot, rank(&[1, 1])), Err(Violation::RankedTwice { .. })));
     }
+
+    mod any_band {
+        //! Whatever a strategy answers.
+
+        use proptest::prelude::*;
+
+        use super::*;
+        use crate::proposal::Placement;
+
+        fn grain() -> impl Strategy<Value = Grain> {
+            prop_oneof![Just(Grain::Address), Just(Grain::Prefix), Just(Grain::Eni)]
+        }
+
+        /// Mostly near what a node can do, sometimes anything.
+        fn number() -> impl Strategy<Value = u32> {
+            prop_oneof![4 => 0u32..200, 1 => 0u32..20_000, 1 => any::<u32>()]
+        }
+
+        prop_compose! {
+            fn band()(
+                ready_low in number(), ready_high in prop::option::of(number()), total_floor in number(),
+                keep_free in number(), release_after_ms in any::<u64>(), grain in grain(), spread in any::<bool>(),
+            ) -> Band {
+                let placement = if spread { Placement::Spread } else { Placement::Pack };
+                Band { ready_low, ready_high, total_floor, grain, keep_free, release_after_ms, placement }
+            }
+        }
+
+        prop_compose! {
+            fn snapshot()(
+                max_enis in 0u32..20, slots_per_eni in 0u32..60, prefix in any::<bool>(),
+            ) -> WarmPoolSnapshot {
+                let addresses_per_slot = if prefix { 16 } else { 1 };
+                let limits = Limits { max_enis, slots_per_eni, addresses_per_slot, prefixes: prefix, trunk_reserve: 0 };
+                WarmPoolSnapshot { limits, ..WarmPoolSnapshot::default() }
+            }
+        }
+
+        proptest! {
+            #[test]
+            fn is_refused_or_within_the_nodes_ceilings(snapshot in snapshot(), band in band()) {
+                let ceiling = node_ceiling(&snapshot);
+                let Ok(admitted) = admit_warm_pool(&snapshot, proposal(band)) else { return Ok(()) };
+                let target = admitted.target;
+                prop_assert!(target.ready_low <= ceiling && target.total_floor <= ceiling);
+                prop_assert!(target.keep_free <= ceiling);
+                prop_assert!(target.release_after_ms <= MAX_RELEASE_AFTER_MS);
+                prop_assert_eq!((target.grain, target.placement), (band.grain, band.placement));
+                for clamp in &admitted.clamped {
+                    prop_assert!(clamp.given < clamp.asked);
+                }
+                let unchanged = target == band;
+                prop_assert_eq!(unchanged, admitted.clamped.is_empty());
+            }
+
+            #[test]
+            fn admitted_once_is_admitted_again_unchanged(snapshot in snapshot(), band in band()) {
+                let Ok(admitted) = admit_warm_pool(&snapshot, proposal(band)) else { return Ok(()) };
+                let again = admit_warm_pool(&snapshot, proposal(admitted.target));
+                prop_assert_eq!(again.map(|again| (again.target, again.clamped)), Ok((admitted.target, Vec::new())));
+            }
+
+            #[test]
+            fn the_built_in_band_is_always_admitted(snapshot in snapshot()) {
+                let built_in = crate::builtin::warm_pool(&snapshot);
+                prop_assert!(admit_warm_pool(&snapshot, built_in).is_ok());
+            }
+        }
+    }
 }

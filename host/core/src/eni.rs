@@ -99,6 +99,9 @@ pub struct Eni {
     /// Whether a call or kernel work on it is in flight: one at a time.
     #[serde(skip)]
     pub busy: bool,
+    /// Whether EC2 may have taken back what is returning without our hearing of it.
+    #[serde(skip)]
+    pub in_doubt: bool,
     /// Addresses asked for and not yet given.
     #[serde(skip)]
     pub in_flight: u32,
@@ -132,6 +135,7 @@ impl Eni {
             set_up: false,
             changed_at: now,
             busy: false,
+            in_doubt: false,
             in_flight: 0,
             failures: 0,
             blocked_until: Timestamp(0),
@@ -145,6 +149,7 @@ impl Eni {
             set_up: false,
             changed_at: Timestamp(0),
             busy: false,
+            in_doubt: false,
             in_flight: 0,
             blocked_until: Timestamp(0),
             failures: 0,
@@ -178,5 +183,60 @@ impl Eni {
             subnet: self.subnet_cidr,
             mtu,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eni(device: u32, phase: Phase) -> Eni {
+        let cloud = CloudEni {
+            id: "eni-1".parse().unwrap(),
+            mac: "02:00:00:00:00:01".parse().unwrap(),
+            subnet: "subnet-1".parse().unwrap(),
+            subnet_cidr: "10.0.0.0/24".parse().unwrap(),
+            primary_address: Ipv4Addr::new(10, 0, 0, 5),
+            addresses: Vec::new(),
+            prefixes: Vec::new(),
+            attachment: None,
+            managed: true,
+        };
+        Eni::from_cloud(&cloud, Seat { card: 0, device }, phase, Why::Primary, Timestamp(5))
+    }
+
+    #[test]
+    fn only_a_ready_eni_that_ec2_lists_serves_pods() {
+        let rows = [
+            (Phase::Created, "created", true, false),
+            (Phase::Attaching { since: Timestamp(1) }, "attaching", true, false),
+            (Phase::Ready, "ready", false, true),
+            (Phase::Leaving(Leaving::TearingDown), "tearing down", false, false),
+            (Phase::Leaving(Leaving::Detaching), "detaching", false, false),
+            (Phase::Leaving(Leaving::Deleting), "deleting", false, false),
+        ];
+        for (phase, name, coming, serves) in rows {
+            let mut eni = eni(1, phase);
+            assert_eq!((eni.phase.name(), eni.phase.is_coming(), eni.serves()), (name, coming, serves));
+            eni.missed = MISSES;
+            assert!(!eni.serves(), "{name}, but EC2 does not list it");
+        }
+    }
+
+    #[test]
+    fn only_device_0_of_card_0_is_the_primary() {
+        assert!(eni(0, Phase::Ready).is_primary());
+        assert!(!eni(1, Phase::Ready).is_primary());
+    }
+
+    #[test]
+    fn nothing_that_was_under_way_outlives_the_daemon() {
+        let mut busy = eni(1, Phase::Ready);
+        let quiet = busy.as_journaled();
+        (busy.busy, busy.in_flight, busy.failures, busy.set_up) = (true, 3, 2, true);
+        (busy.in_doubt, busy.missed, busy.blocked_until) = (true, 1, Timestamp(9));
+        assert_eq!(busy.as_journaled(), quiet);
+        let written = serde_json::to_string(&quiet).unwrap();
+        assert_eq!(serde_json::from_str::<Eni>(&written).unwrap(), quiet);
     }
 }

@@ -279,3 +279,123 @@ impl Lease {
         Impossible { address: self.address, step, state: self.state.name() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000);
+    const LATER: Timestamp = Timestamp(2_000);
+
+    fn address() -> Ipv4Addr {
+        Ipv4Addr::new(10, 0, 0, 7)
+    }
+
+    fn holder() -> Holder {
+        Holder {
+            attachment: Attachment {
+                container: "c1".parse().unwrap(),
+                network: "enid".parse().unwrap(),
+                ifname: "eth0".parse().unwrap(),
+            },
+            pod: None,
+            wiring: PodWiring {
+                host_veth: "eni0".parse().unwrap(),
+                ifname: "eth0".parse().unwrap(),
+                address: address(),
+                table: 254,
+                mtu: 9001,
+            },
+            asked: NOW,
+        }
+    }
+
+    fn doubt() -> Quarantine {
+        Quarantine::UnknownPod { host_veth: "eni0".to_owned() }
+    }
+
+    fn every_state() -> [LeaseState; 8] {
+        [
+            LeaseState::Free,
+            LeaseState::Reserved(holder()),
+            LeaseState::Bound(holder()),
+            LeaseState::Unbinding(holder()),
+            LeaseState::Cooling { until: LATER },
+            LeaseState::Returning,
+            LeaseState::Quarantined { holder: None, why: doubt() },
+            LeaseState::Quarantined { holder: Some(holder()), why: doubt() },
+        ]
+    }
+
+    type Step = fn(&mut Lease) -> Result<(), Impossible>;
+
+    /// One row per step, one column per state: where it leads, `-` for nowhere.
+    #[test]
+    fn every_step_leads_where_the_table_says_or_nowhere() {
+        let table: [(&str, Step, [&str; 8]); 10] = [
+            ("reserve", |l| l.reserve(holder(), LATER), ["reserved", "-", "-", "-", "-", "-", "-", "-"]),
+            ("bind", |l| l.bind(LATER), ["-", "bound", "bound", "-", "-", "-", "-", "-"]),
+            (
+                "unbind",
+                |l| l.unbind(LATER).map(drop),
+                ["-", "unbinding", "unbinding", "unbinding", "-", "-", "-", "unbinding"],
+            ),
+            (
+                "cool",
+                |l| l.cool(Timestamp(9_000), LATER),
+                ["-", "cooling", "-", "cooling", "-", "-", "-", "-"],
+            ),
+            ("cool for no time", |l| l.cool(LATER, LATER), ["-", "free", "-", "free", "-", "-", "-", "-"]),
+            ("keep", |l| l.keep(LATER), ["-", "-", "-", "bound", "-", "-", "-", "-"]),
+            ("give back", |l| l.give_back(LATER), ["returning", "-", "-", "-", "-", "returning", "-", "-"]),
+            ("stay", |l| l.stay(LATER), ["-", "-", "-", "-", "-", "free", "-", "-"]),
+            (
+                "quarantine",
+                |l| l.quarantine(doubt(), LATER),
+                ["quarantined", "-", "quarantined", "-", "-", "-", "-", "-"],
+            ),
+            (
+                "trust",
+                |l| l.trust(Timestamp(9_000), LATER),
+                ["-", "-", "-", "-", "-", "-", "cooling", "bound"],
+            ),
+        ];
+        for (name, step, expected) in table {
+            for (state, expected) in every_state().into_iter().zip(expected) {
+                let mut lease = Lease::free(address(), "eni-1".parse().unwrap(), Why::Journal, NOW);
+                lease.state = state.clone();
+                match step(&mut lease) {
+                    Ok(()) => assert_eq!(lease.state.name(), expected, "{name} from {state:?}"),
+                    Err(impossible) => {
+                        assert_eq!(expected, "-", "{name} from {state:?}: {impossible}");
+                        assert_eq!((&lease.state, lease.since), (&state, NOW), "{name} changed nothing");
+                        assert_eq!(impossible.state, state.name());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_cooling_thaws_and_only_when_its_time_has_come() {
+        for state in every_state() {
+            let mut lease = Lease::free(address(), "eni-1".parse().unwrap(), Why::Journal, NOW);
+            lease.state = state.clone();
+            assert!(!lease.thaw(NOW), "{state:?}");
+            assert_eq!(lease.thaw(LATER), matches!(state, LeaseState::Cooling { .. }), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_pod_keeps_its_name_through_reservation_binding_and_doubt() {
+        let mut lease = Lease::free(address(), "eni-1".parse().unwrap(), Why::Journal, NOW);
+        lease.reserve(holder(), NOW).unwrap();
+        lease.bind(NOW).unwrap();
+        lease.quarantine(doubt(), NOW).unwrap();
+        assert_eq!(lease.state.holder(), Some(&holder()));
+        lease.trust(LATER, NOW).unwrap();
+        assert_eq!(lease.unbind(NOW).unwrap(), holder().wiring);
+        lease.cool(LATER, NOW).unwrap();
+        assert_eq!(lease.state.holder(), None);
+    }
+}

@@ -4,7 +4,11 @@
 //! admissible. Never does IO, reads a clock, an environment or chance of its own, and never awaits.
 //!
 //! * [`ids`], [`time`], [`limits`], [`instance_types`], [`cloud`], [`wiring`]: the words.
-//! * [`snapshot`], [`proposal`]: what a strategy is shown and may answer.
+//! * [`event`], [`report`]: what comes in, what goes out, and why.
+//! * [`node`]: the state that turns one into the other; [`lease`], [`eni`]: its state machines; `pool`: its
+//!   addresses, counted; [`plan`]: what supply should do next; [`demand`]: what pods asked for lately.
+//! * [`snapshot`], [`proposal`]: what a strategy is shown and may answer; [`admission`]: what is made of the
+//!   answer; [`builtin`]: who answers when no component can.
 #![forbid(unsafe_code)]
 
 pub mod admission;

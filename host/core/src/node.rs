@@ -57,6 +57,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 const LINK_DEADLINE: Duration = Duration::from_secs(180);
 /// How often the link is looked for.
 const LINK_POLL: Duration = Duration::from_millis(200);
+/// How long a request whose reply is lost may still be on its way to EC2.
+const LINGER: Duration = Duration::from_secs(30);
 /// How long a just-returned address or ENI is not believed when a lagging view still lists it.
 const RETURNED_MEMORY: Duration = Duration::from_secs(60);
 
@@ -144,8 +146,9 @@ struct Creation {
     seat: Seat,
     count: u32,
     because: String,
-    /// Whether an earlier try may have succeeded without our hearing of it.
-    uncertain: bool,
+    /// Set when an earlier try may have succeeded without our hearing of it: until then it may still be on
+    /// its way to EC2.
+    doubt: Option<Timestamp>,
 }
 
 /// A subnet that ran out.

@@ -182,3 +182,191 @@ pub fn release(supply: &Supply, band: &Band, now: Timestamp) -> Option<Step> {
     let count = surplus.min(from.stale);
     (count > 0).then(|| Step::Unassign { eni: from.id.clone(), count })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(10_000_000);
+
+    /// A ready ENI of `size` addresses that has been there for long: `free` and `used` ones.
+    fn eni(id: u32, size: u32, free: u32, used: u32) -> EniSupply {
+        EniSupply {
+            id: format!("eni-{id}").parse().unwrap(),
+            ready: true,
+            leaving: false,
+            removable: id > 0,
+            open: true,
+            gives: true,
+            busy: false,
+            room: size - free - used,
+            free,
+            used,
+            last_use: Timestamp(0),
+            known_since: Timestamp(0),
+            stale: free,
+        }
+    }
+
+    /// A node of at most three ENIs of nine addresses.
+    fn node(enis: Vec<EniSupply>) -> Supply {
+        Supply {
+            ready: enis.iter().map(|eni| eni.free).sum(),
+            held: enis.iter().map(|eni| eni.free + eni.used).sum(),
+            enis_counted: u32::try_from(enis.len()).unwrap(),
+            enis,
+            coming: 0,
+            unusable: 0,
+            waiting: 0,
+            max_enis: 3,
+            addresses_per_eni: 9,
+            max_pods: 1000,
+            may_create: true,
+        }
+    }
+
+    fn low(ready_low: u32) -> Band {
+        Band { ready_low, ..Band::default() }
+    }
+
+    fn high(ready: u32) -> Band {
+        Band { ready_low: ready, ready_high: Some(ready), release_after_ms: 1_000, ..Band::default() }
+    }
+
+    fn by_eni(band: Band) -> Band {
+        Band { grain: Grain::Eni, ..band }
+    }
+
+    /// Steps in short: `+0:3` assigns three to ENI 0, `+new:9` creates one with nine, `-1:2` gives two back,
+    /// `-1` removes ENI 1.
+    fn short(steps: impl IntoIterator<Item = Step>) -> String {
+        let number = |id: &EniId| id.as_str().trim_start_matches("eni-").to_owned();
+        let words: Vec<String> = steps
+            .into_iter()
+            .map(|step| match step {
+                Step::Assign { eni, count } => format!("+{}:{count}", number(&eni)),
+                Step::Create { count } => format!("+new:{count}"),
+                Step::Unassign { eni, count } => format!("-{}:{count}", number(&eni)),
+                Step::Remove { eni } => format!("-{}", number(&eni)),
+            })
+            .collect();
+        words.join(" ")
+    }
+
+    #[test]
+    fn growth_follows_the_table() {
+        let blocked = |it: EniSupply| EniSupply { open: false, ..it };
+        let busy = |it: EniSupply| EniSupply { open: false, busy: true, ..it };
+        let rows: Vec<(&str, Supply, Band, &str)> = vec![
+            ("enough", node(vec![eni(0, 9, 3, 0)]), low(3), ""),
+            ("short on the first", node(vec![eni(0, 9, 1, 2)]), low(3), "+0:2"),
+            ("short beyond the first", node(vec![eni(0, 9, 1, 7)]), low(4), "+0:1 +new:2"),
+            ("short beyond two", node(vec![eni(0, 9, 0, 9)]), low(12), "+new:9 +new:3"),
+            ("the second has room", node(vec![eni(0, 9, 0, 9), eni(1, 9, 0, 5)]), low(2), "+1:2"),
+            ("whole ENIs fill up", node(vec![eni(0, 9, 0, 2)]), by_eni(low(1)), "+0:7"),
+            ("whole ENIs are added", node(vec![eni(0, 9, 8, 1)]), by_eni(low(9)), "+new:9"),
+            ("no slot left", node(vec![eni(0, 9, 0, 9), eni(1, 9, 0, 9), eni(2, 9, 0, 9)]), low(1), ""),
+            ("no subnet", Supply { may_create: false, ..node(vec![eni(0, 9, 0, 9)]) }, low(1), ""),
+            ("a blocked ENI is passed over", node(vec![blocked(eni(0, 9, 0, 3))]), low(2), "+new:2"),
+            ("an outcome is awaited", node(vec![busy(eni(0, 9, 0, 3))]), low(2), ""),
+            ("what is coming counts", Supply { coming: 3, ..node(vec![eni(0, 9, 0, 9)]) }, low(3), ""),
+            ("a waiting pod counts", Supply { waiting: 2, ..node(vec![eni(0, 9, 0, 3)]) }, low(0), "+0:2"),
+            ("the floor counts all", node(vec![eni(0, 9, 2, 3)]), Band { total_floor: 7, ..low(1) }, "+0:2"),
+            ("the pod maximum holds", Supply { max_pods: 5, ..node(vec![eni(0, 9, 0, 5)]) }, low(3), ""),
+            (
+                "what cools is not held against the pod maximum",
+                Supply { max_pods: 5, unusable: 2, waiting: 1, ..node(vec![eni(0, 9, 0, 5)]) },
+                low(0),
+                "+0:1",
+            ),
+        ];
+        for (name, supply, band, expected) in rows {
+            assert_eq!(short(growth(&supply, &band)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn release_follows_the_table() {
+        let young = |it: EniSupply| EniSupply { known_since: NOW, ..it };
+        let fresh = |it: EniSupply| EniSupply { last_use: NOW, stale: 0, ..it };
+        let held = |it: EniSupply| EniSupply { gives: false, removable: false, ..it };
+        let two = || vec![eni(0, 9, 0, 9), eni(1, 9, 9, 0)];
+        let rows: Vec<(&str, Supply, Band, &str)> = vec![
+            ("never without an upper bound", node(two()), low(0), ""),
+            ("nothing too much", node(vec![eni(0, 9, 3, 1)]), high(3), ""),
+            ("a whole ENI", node(vec![eni(0, 9, 4, 5), eni(1, 9, 9, 0)]), high(4), "-1"),
+            ("not the primary", node(vec![eni(0, 9, 9, 0)]), high(4), "-0:5"),
+            (
+                "the last of the unused",
+                node(vec![eni(0, 9, 9, 0), eni(1, 9, 9, 0), eni(2, 9, 9, 0)]),
+                high(2),
+                "-2",
+            ),
+            ("not below what is to be ready", node(two()), high(4), "-1:5"),
+            ("not below the floor", node(two()), Band { total_floor: 17, ..high(0) }, "-1:1"),
+            ("not a young one", node(vec![eni(0, 9, 9, 0), young(eni(1, 9, 9, 0))]), high(9), "-1:9"),
+            ("not one just used", node(vec![eni(0, 9, 9, 0), fresh(eni(1, 9, 9, 0))]), high(9), "-0:9"),
+            (
+                "not what a call is under way for",
+                node(vec![eni(0, 9, 0, 9), held(eni(1, 9, 9, 0))]),
+                high(1),
+                "",
+            ),
+            (
+                "from the emptiest",
+                node(vec![eni(0, 9, 5, 2), eni(1, 9, 3, 1), eni(2, 9, 1, 3)]),
+                high(8),
+                "-1:1",
+            ),
+            ("whole ENIs only", node(vec![eni(0, 9, 9, 0), eni(1, 9, 8, 1)]), by_eni(high(9)), ""),
+            (
+                "as many free ones stay as are to be kept",
+                node(vec![eni(0, 9, 9, 0), eni(1, 9, 9, 0)]),
+                Band { keep_free: 1, ..by_eni(high(0)) },
+                "",
+            ),
+            ("not while a pod waits", Supply { waiting: 1, ..node(two()) }, high(0), ""),
+            ("not while something comes", Supply { coming: 1, ..node(two()) }, high(0), ""),
+            ("beyond the limit whatever the band says", Supply { max_enis: 1, ..node(two()) }, low(0), "-1"),
+            (
+                "beyond the limit, but in use",
+                Supply { max_enis: 1, ..node(vec![eni(0, 9, 0, 9), eni(1, 9, 8, 1)]) },
+                low(0),
+                "",
+            ),
+        ];
+        for (name, supply, band, expected) in rows {
+            assert_eq!(short(release(&supply, &band, NOW)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_eni_that_leaves_already_is_enough_when_the_limit_is_exceeded_by_one() {
+        let leaving = EniSupply { ready: false, leaving: true, ..eni(2, 9, 0, 0) };
+        let supply = Supply { max_enis: 2, ..node(vec![eni(0, 9, 0, 9), eni(1, 9, 9, 0), leaving]) };
+        assert_eq!(release(&supply, &low(0), NOW), None);
+    }
+
+    #[test]
+    fn release_never_takes_so_much_that_growth_would_follow() {
+        for ready in 0..12 {
+            for floor in 0..20 {
+                let band = Band { total_floor: floor, ..high(ready) };
+                let before = node(vec![eni(0, 9, 4, 2), eni(1, 9, 6, 0), eni(2, 9, 1, 1)]);
+                let after = match release(&before, &band, NOW) {
+                    Some(Step::Remove { .. }) => node(vec![eni(0, 9, 4, 2), eni(2, 9, 1, 1)]),
+                    Some(Step::Unassign { eni: id, count }) => {
+                        let mut enis = before.enis.clone();
+                        for eni in enis.iter_mut().filter(|eni| eni.id == id) {
+                            eni.free -= count;
+                        }
+                        node(enis)
+                    }
+                    Some(Step::Assign { .. } | Step::Create { .. }) => panic!("release does not grow"),
+                    None => continue,
+                };
+                assert_eq!(shortage(&after, &band), 0, "ready {ready}, floor {floor}");
+            }
+        }
+    }
+}

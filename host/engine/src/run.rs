@@ -1,8 +1,8 @@
 //! The loop: requests and outcomes become events, effects are performed, outcomes come back.
 //!
 //! One task owns [`NodeState`]. Kernel work is polled here because its threads do the waiting; EC2 calls
-//! and strategies run as tasks of their own, so that parsing a long reply or a slow component never
-//! delays an ADD.
+//! and strategies run as tasks of a runtime of their own, so that parsing a long reply or a slow component
+//! never delays an ADD.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -19,6 +19,7 @@ use enid_core::time::Timestamp;
 use enid_core::wiring::{NodeWiring, PodWiring};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, error, info, warn};
@@ -122,8 +123,8 @@ pub enum Reply {
     Answer {
         /// What the node says.
         answer: Answer,
-        /// What the kernel said, after a successful ADD.
-        wired: Option<Wired>,
+        /// What the kernel said, after an ADD that came so far.
+        wired: Option<Result<Wired, DatapathError>>,
     },
     /// CHECK: the differences found; none is well.
     Checked(Vec<Drift>),
@@ -149,7 +150,7 @@ pub struct Ports<C, D, S, P, K> {
 struct Pending {
     reply: oneshot::Sender<Reply>,
     netns: Option<OwnedFd>,
-    wired: Option<Wired>,
+    wired: Option<Result<Wired, DatapathError>>,
 }
 
 /// What came back from an effect.
@@ -168,11 +169,12 @@ pub struct Engine<C, D, S, P, K> {
     next_ticket: u64,
     kernel: FuturesUnordered<BoxFuture<'static, Outcome>>,
     tasks: JoinSet<Event>,
+    errands: Handle,
 }
 
 impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P, K> {
-    /// An engine for `node`; `effects` are what its restoration asked for.
-    pub fn new(ports: Ports<C, D, S, P, K>, node: NodeState, effects: Vec<Effect>) -> Self {
+    /// An engine for `node`; `effects` are what its restoration asked for. What takes long runs on `errands`.
+    pub fn new(ports: Ports<C, D, S, P, K>, node: NodeState, effects: Vec<Effect>, errands: Handle) -> Self {
         let identity = Arc::new(node.identity().clone());
         let mut engine = Self {
             ports,
@@ -182,6 +184,7 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
             next_ticket: 0,
             kernel: FuturesUnordered::new(),
             tasks: JoinSet::new(),
+            errands,
         };
         engine.perform(effects);
         engine
@@ -273,13 +276,15 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
             }
             Request::Reconfigure { config, wiring } => {
                 self.happen(Event::Reconfigured(config));
+                self.ask_max_pods();
                 let datapath = Arc::clone(&self.ports.datapath);
-                self.tasks.spawn(async move {
+                let set_up = async move {
                     if let Err(why) = datapath.set_up_node(&wiring).await {
                         error!(%why, "the new settings could not be applied to the kernel");
                     }
                     Event::Tick
-                });
+                };
+                self.tasks.spawn_on(set_up, &self.errands);
             }
             Request::StrategyReplaced => {
                 self.happen(Event::StrategyReplaced);
@@ -306,16 +311,11 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
         match outcome {
             Outcome::Event(event) => self.happen(event),
             Outcome::Wired { op, ticket, result } => {
-                let result = match result {
-                    Ok(wired) => {
-                        if let Some(pending) = self.pending.get_mut(&ticket) {
-                            pending.wired = Some(wired);
-                        }
-                        Ok(())
-                    }
-                    Err(why) => Err(why.to_string()),
-                };
-                self.happen(Event::Wired { op, result });
+                let said = result.as_ref().map(|_| ()).map_err(ToString::to_string);
+                if let Some(pending) = self.pending.get_mut(&ticket) {
+                    pending.wired = Some(result);
+                }
+                self.happen(Event::Wired { op, result: said });
             }
             Outcome::Checked { ticket, result } => {
                 let reply = match result {
@@ -392,7 +392,7 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                 }));
             }
             Effect::Answer { ticket, answer } => {
-                let wired = self.pending.get(&ticket).and_then(|pending| pending.wired);
+                let wired = self.pending.get_mut(&ticket).and_then(|pending| pending.wired.take());
                 self.answer(ticket, Reply::Answer { answer, wired });
             }
             Effect::Cloud { op, call } => self.call(op, call),
@@ -414,13 +414,13 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
             })),
             Effect::AskWarmPool(snapshot) => {
                 let strategist = Arc::clone(&self.ports.strategist);
-                self.tasks.spawn_blocking(move || Event::WarmPoolDecided(strategist.warm_pool(&snapshot)));
+                let decide = move || Event::WarmPoolDecided(strategist.warm_pool(&snapshot));
+                self.tasks.spawn_blocking_on(decide, &self.errands);
             }
             Effect::AskSubnets { snapshot, subnets } => {
                 let strategist = Arc::clone(&self.ports.strategist);
-                self.tasks.spawn_blocking(move || {
-                    Event::SubnetsDecided(in_order(strategist.subnets(&snapshot), &subnets))
-                });
+                let decide = move || Event::SubnetsDecided(in_order(strategist.subnets(&snapshot), &subnets));
+                self.tasks.spawn_blocking_on(decide, &self.errands);
             }
         }
     }
@@ -442,16 +442,18 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
         let cloud = Arc::clone(&self.ports.cloud);
         let identity = Arc::clone(&self.identity);
         let cluster = self.node.config().cluster.clone();
-        self.tasks.spawn(async move {
+        let call = async move {
             let result = perform_call(&*cloud, &identity, cluster.as_deref(), &call).await;
             Event::Cloud { op, result }
-        });
+        };
+        self.tasks.spawn_on(call, &self.errands);
     }
 
     fn ask_max_pods(&mut self) {
         let snapshot: MaxPodsSnapshot = self.node.max_pods_snapshot(self.ports.clock.now());
         let strategist = Arc::clone(&self.ports.strategist);
-        self.tasks.spawn_blocking(move || Event::MaxPodsDecided(strategist.max_pods(&snapshot)));
+        let decide = move || Event::MaxPodsDecided(strategist.max_pods(&snapshot));
+        self.tasks.spawn_blocking_on(decide, &self.errands);
     }
 
     fn look_at_kernel(&mut self) {

@@ -129,7 +129,6 @@ impl<S: Strategist> SimNode<S> {
     /// their way to EC2 arrive all the same; of kernel work under way, every other piece is still done.
     pub fn crash_and_restart(&mut self) {
         self.life += 1;
-        if std::env::var("H_TRACE").is_ok() { eprintln!("{} CRASH", self.now); }
         self.effects_to_live = None;
         self.under_way.clear();
         // A process takes a moment to start.
@@ -172,9 +171,13 @@ impl<S: Strategist> SimNode<S> {
     }
 
     fn boot(&mut self) {
+        self.ask_max_pods();
+        self.look_at_kernel();
+    }
+
+    fn ask_max_pods(&mut self) {
         let max_pods = self.strategist.max_pods(&self.state.max_pods_snapshot(self.now));
         self.happen(Event::MaxPodsDecided(max_pods));
-        self.look_at_kernel();
     }
 
     /// The daemon looks at the kernel's pods.
@@ -250,12 +253,14 @@ impl<S: Strategist> SimNode<S> {
     /// The operator changes the settings.
     pub fn reconfigure(&mut self, config: Config) {
         self.happen(Event::Reconfigured(Box::new(config)));
+        self.ask_max_pods();
     }
 
     /// The operator replaces the strategies.
     pub fn replace_strategist(&mut self, strategist: S) {
         self.strategist = strategist;
         self.happen(Event::StrategyReplaced);
+        self.ask_max_pods();
     }
 
     /// The daemon is asked to stop.
@@ -305,7 +310,6 @@ impl<S: Strategist> SimNode<S> {
                 Coming::Event(event) => self.happen(event),
                 Coming::Request { op, call, life, back } => {
                     let result = self.call(&call);
-                    if std::env::var("H_TRACE").is_ok() { eprintln!("{} life {life}/{} {call:?} -> {}", self.now, self.life, format!("{result:?}").chars().take(300).collect::<String>()); }
                     if life == self.life {
                         self.later(back, Coming::Event(Event::Cloud { op, result }));
                     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use enid_core::event::Answer;
 use enid_core::limits::InstanceType;
 use enid_core::node::Config;
-use enid_core::proposal::{Band, Grain, Proposal};
+use enid_core::proposal::{Band, Grain, Placement, Proposal};
 use enid_core::report::{Decision, Rung};
 use enid_core::snapshot::{MaxPodsSnapshot, SubnetSnapshot, WarmPoolSnapshot};
 use enid_core::time::Timestamp;
@@ -37,6 +37,8 @@ pub struct Knobs {
     pub warm_ip: u32,
     /// MINIMUM_IP_TARGET.
     pub minimum_ip: u32,
+    /// Where the next pod's address comes from; the incumbent has no such knob.
+    pub placement: Placement,
 }
 
 impl Strategist for Knobs {
@@ -61,6 +63,7 @@ impl Strategist for Knobs {
                 ..Band::default()
             }
         };
+        let band = Band { placement: self.placement, ..band };
         let proposal = Proposal { target: band, outcome: enid_core::proposal::Outcome::default() };
         decided(admission::admit_warm_pool(snapshot, proposal).expect("the knobs are within bounds").target)
     }

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use enid_core::node::Config;
+use enid_core::eni::Phase;
+use enid_core::event::Record;
+use enid_core::node::{Config, NodeState};
 use enid_sim::ec2::call::Call;
 use enid_sim::ec2::fault::{Fault, FaultKind};
 use enid_sim::ec2::instance::RunInstances;
@@ -129,7 +131,10 @@ impl Ordeal {
                     self.node.crash_after(effects);
                 }
             }
-            20 => self.node.compact(),
+            20 => {
+                self.node.compact();
+                self.expect_faithful_records();
+            }
             21 => {
                 self.node.kernel.refuse_wirings = self.dice.roll_u32(3);
                 self.node.kernel.refuse_unwirings = self.dice.roll_u32(3);
@@ -170,7 +175,18 @@ impl Ordeal {
             ]),
             Call::DetachNetworkInterface | Call::ModifyNetworkInterfaceAttribute => Code::IncorrectState,
             Call::DeleteNetworkInterface | Call::UnassignPrivateIpAddresses => Code::InvalidParameterValue,
-            _ => Code::InternalError,
+            Call::DescribeNetworkInterfaces
+            | Call::DescribeSubnets
+            | Call::CreateTags
+            | Call::DeleteTags
+            | Call::DescribeAvailabilityZones
+            | Call::DescribeInstanceTypes
+            | Call::DescribeInstances
+            | Call::DescribeSecurityGroups
+            | Call::DescribeTags
+            | Call::DescribeVpcs
+            | Call::RunInstances
+            | Call::TerminateInstances => Code::InternalError,
         };
         let delay = Duration::from_millis(self.dice.roll(30_000));
         let kind = *self.dice.pick(&[
@@ -244,6 +260,43 @@ impl Ordeal {
         panic!("ENID_SEED={seed}: {what}\nat {now}\n{tail}\n{pool:?}\n{enis}{why:?}\n{:?}", status.subnets);
     }
 
+    /// The compacted journal, written and read, gives back a node that would write the same.
+    fn expect_faithful_records(&self) {
+        let written = serde_json::to_string(&self.node.journal).expect("records are JSON");
+        let read: Vec<Record> = serde_json::from_str(&written).expect("what was written can be read");
+        assert_eq!(read, self.node.journal, "ENID_SEED={}", self.seed);
+        let (config, identity) = (self.node.state().config().clone(), self.node.state().identity().clone());
+        let kind = enid_core::instance_types::lookup(&identity.instance_type).expect("a known type");
+        let (again, _) = NodeState::restore(config, identity, kind, &read, self.node.now());
+        let mut again = again.records();
+        let mut records = self.node.journal.clone();
+        let longest = self.node.now() + self.node.state().config().cooldown;
+        for record in again.iter_mut().chain(&mut records) {
+            match record {
+                // Whether an ENI whose link never came is given up is decided when it is looked at.
+                Record::Eni { eni, .. } if eni.phase.is_coming() => eni.phase = Phase::Created,
+                // A cooldown that was shortened since holds after a restart.
+                Record::Released { cool_until, .. } => *cool_until = longest.min(*cool_until),
+                Record::Identity { .. }
+                | Record::Limits { .. }
+                | Record::Creating { .. }
+                | Record::NotCreated { .. }
+                | Record::Eni { .. }
+                | Record::Returning { .. }
+                | Record::EniGone { .. }
+                | Record::Reserved { .. }
+                | Record::Bound { .. } => {}
+            }
+        }
+        let lost: Vec<_> = records.iter().filter(|record| !again.contains(record)).collect();
+        let made_up: Vec<_> = again.iter().filter(|record| !records.contains(record)).collect();
+        assert!(
+            lost.is_empty() && made_up.is_empty(),
+            "ENID_SEED={}: {lost:#?} became {made_up:#?}",
+            self.seed
+        );
+    }
+
     /// The world is well again.
     fn heal(&mut self) {
         self.said.push(format!("{}: healed", self.node.now()));
@@ -295,7 +348,7 @@ fn knobs(dice: &mut Dice) -> Knobs {
     if dice.one_in(2) {
         Knobs { warm_eni: dice.roll_u32(3), ..Knobs::default() }
     } else {
-        Knobs { warm_eni: 0, warm_ip: dice.roll_u32(6), minimum_ip: dice.roll_u32(8) }
+        Knobs { warm_eni: 0, warm_ip: dice.roll_u32(6), minimum_ip: dice.roll_u32(8), ..Knobs::default() }
     }
 }
 

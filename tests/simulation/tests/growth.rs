@@ -70,7 +70,7 @@ proptest! {
     ) {
         let types: Vec<_> = enid_core::instance_types::all().filter(|kind| kind.max_enis() > 0).collect();
         let kind = at.get(&types);
-        let knobs = if by_address { Knobs { warm_eni: 0, warm_ip, minimum_ip } } else { Knobs { warm_eni, ..Knobs::default() } };
+        let knobs = if by_address { Knobs { warm_ip, minimum_ip, ..Knobs::default() } } else { Knobs { warm_eni, ..Knobs::default() } };
         let mut node = a_node_of(kind, knobs, Config::default());
         let mut placed = 0;
         for pod in 0..pods {

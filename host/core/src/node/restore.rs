@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Creation, NodeState};
+use super::{Config, Creation, LINGER, NodeState};
 use crate::cloud::{NodeIdentity, Supply};
 use crate::event::{Effect, Record};
 use crate::lease::{Lease, LeaseState};
@@ -57,6 +57,9 @@ impl NodeState {
             node.apply(record, &mut creating, now);
         }
         node.unresolved = creating.into_values().collect();
+        for eni in node.enis.values_mut() {
+            eni.in_doubt = node.pool.counts_on(&eni.id).returning > 0;
+        }
         let mut effects = Vec::new();
         node.advance_enis(now, &mut effects);
         let interrupted =
@@ -77,7 +80,8 @@ impl NodeState {
                     Supply::Prefixes(count) => count * crate::limits::PREFIX_ADDRESSES,
                 };
                 let because = "asked for before the daemon restarted".to_owned();
-                let creation = Creation { new: new.clone(), seat: *seat, count, because, uncertain: true };
+                let creation =
+                    Creation { new: new.clone(), seat: *seat, count, because, doubt: Some(now + LINGER) };
                 creating.insert(new.client_token.clone(), creation);
             }
             Record::NotCreated { token } => {
@@ -100,7 +104,11 @@ impl NodeState {
             }
             Record::Returning { addresses } => {
                 for address in addresses {
-                    self.pool.change(*address, |lease| lease.give_back(now));
+                    self.pool.change(*address, |lease| {
+                        // It had cooled down by then, which is not journaled.
+                        lease.thaw(Timestamp(u64::MAX));
+                        lease.give_back(now)
+                    });
                 }
             }
             Record::EniGone { eni } => {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Creation, Exhausted, NodeState, Purpose, RELEASE_EVERY, RETURNED_MEMORY, SUBNET_BLOCK, delay};
+use super::{
+    Creation, Exhausted, LINGER, NodeState, Purpose, RELEASE_EVERY, RETURNED_MEMORY, SUBNET_BLOCK, delay,
+};
 use crate::cloud::{CloudError, CloudErrorKind, CloudSubnet, NewEni, Supply as Amount};
 use crate::eni::{Eni, Leaving, Phase};
 use crate::event::{CloudCall, CloudReply, Effect, Record};
@@ -123,7 +125,7 @@ impl NodeState {
             tags,
             client_token: format!("enid-{instance}-{}-{}", self.started.0, self.tokens),
         };
-        self.ask_for_eni(Creation { new, seat, count, because, uncertain: false }, effects);
+        self.ask_for_eni(Creation { new, seat, count, because, doubt: None }, effects);
     }
 
     pub(super) fn ask_for_eni(&mut self, creation: Creation, effects: &mut Vec<Effect>) {
@@ -299,9 +301,11 @@ impl NodeState {
                 self.advance_eni(&cloud.id, now, effects);
             }
             Ok(_) => self.unresolved.push(creation),
-            Err(error) if leaves_open(error.kind, creation.uncertain) => {
+            Err(error) if leaves_open(error.kind, creation.doubt, now) => {
                 // It may exist: asked again with the same token, EC2 answers with the same ENI.
-                self.unresolved.push(Creation { uncertain: true, ..creation });
+                let lost = error.kind == CloudErrorKind::Unavailable;
+                let doubt = if lost { Some(now + LINGER) } else { creation.doubt };
+                self.unresolved.push(Creation { doubt, ..creation });
                 self.pushback.failed(CREATE, error, now, self.next_op);
             }
             Err(error) => {
@@ -369,7 +373,8 @@ impl NodeState {
         }
     }
 
-    /// EC2 answered a give-back. Granted, the addresses are gone. Refused outright, they stay. Anything else
+    /// EC2 answered a give-back. Granted, the addresses are gone. Refused before the request
+    /// was looked at, they stay, unless an earlier reply was lost. Anything else
     /// leaves them out of service: they are asked for again, or found missing by the next look.
     pub(super) fn unassigned(
         &mut self,
@@ -380,12 +385,13 @@ impl NodeState {
         effects: &mut Vec<Effect>,
     ) {
         let chance = self.next_op;
-        if let Some(eni) = self.enis.get_mut(id) {
-            eni.busy = false;
-            eni.changed_at = now;
-        }
+        let Some(eni) = self.enis.get_mut(id) else { return };
+        eni.busy = false;
+        eni.changed_at = now;
         match result {
             Ok(_) => {
+                eni.in_doubt = false;
+                eni.failures = 0;
                 for address in addresses {
                     self.pool.forget(address);
                     self.returned.insert(address, now + RETURNED_MEMORY);
@@ -393,24 +399,25 @@ impl NodeState {
                 self.journal_eni(id, effects);
             }
             Err(error) => match error.kind {
-                CloudErrorKind::Throttled | CloudErrorKind::Denied => {
+                CloudErrorKind::Throttled | CloudErrorKind::Denied if !eni.in_doubt => {
                     for address in addresses {
                         self.pool.change(address, |lease| lease.stay(now));
                     }
                     self.pushback.failed(UNASSIGN, error, now, chance);
                     self.journal_eni(id, effects);
                 }
-                CloudErrorKind::Unavailable => self.pushback.failed(UNASSIGN, error, now, chance),
+                CloudErrorKind::Unavailable | CloudErrorKind::Throttled | CloudErrorKind::Denied => {
+                    eni.in_doubt = true;
+                    self.pushback.failed(UNASSIGN, error, now, chance);
+                }
                 CloudErrorKind::NoFreeAddresses
                 | CloudErrorKind::NoFreeBlocks
                 | CloudErrorKind::LimitExceeded
                 | CloudErrorKind::Conflict
                 | CloudErrorKind::Gone
                 | CloudErrorKind::Rejected => {
-                    if let Some(eni) = self.enis.get_mut(id) {
-                        eni.failures = eni.failures.saturating_add(1);
-                        eni.blocked_until = now + delay(eni.failures, chance);
-                    }
+                    eni.failures = eni.failures.saturating_add(1);
+                    eni.blocked_until = now + delay(eni.failures, chance);
                     self.look_again(now);
                 }
             },
@@ -426,18 +433,20 @@ impl NodeState {
     }
 }
 
-/// Whether a creation may have succeeded although a call for it failed so. Once a reply was lost, only an
-/// answer to the request itself settles it: throttling and missing permission are told before it is looked at.
-fn leaves_open(kind: CloudErrorKind, uncertain: bool) -> bool {
+/// Whether a creation may have succeeded, or may yet succeed, although a call for it failed so.
+///
+/// Once a reply was lost, only an answer to the request itself settles it: throttling and missing permission
+/// are told before it is looked at. While the lost try may still be on its way, nothing settles it.
+fn leaves_open(kind: CloudErrorKind, doubt: Option<Timestamp>, now: Timestamp) -> bool {
     match kind {
         CloudErrorKind::Unavailable => true,
-        CloudErrorKind::Throttled | CloudErrorKind::Denied => uncertain,
+        CloudErrorKind::Throttled | CloudErrorKind::Denied => doubt.is_some(),
         CloudErrorKind::NoFreeAddresses
         | CloudErrorKind::NoFreeBlocks
         | CloudErrorKind::LimitExceeded
         | CloudErrorKind::Conflict
         | CloudErrorKind::Gone
-        | CloudErrorKind::Rejected => false,
+        | CloudErrorKind::Rejected => doubt.is_some_and(|until| until > now),
     }
 }
 
