@@ -111,10 +111,8 @@ pub(crate) fn failed(call: &str, kind: CloudErrorKind, message: impl Into<String
 /// a code that nobody knows means that nothing was done.
 fn refused(call: &str, code: &str, message: &str, status: u16, request: &str) -> CloudError {
     let error = CloudError::refused(call, code, message);
-    let kind = match error.kind {
-        CloudErrorKind::Unavailable if (400..500).contains(&status) => CloudErrorKind::Rejected,
-        kind => kind,
-    };
+    let nobody_knows = error.kind == CloudErrorKind::Unavailable && (400..500).contains(&status);
+    let kind = if nobody_knows { CloudErrorKind::Rejected } else { error.kind };
     failed(call, kind, format!("{} {request}", cut(error.message)))
 }
 
@@ -128,8 +126,10 @@ fn without_credentials(call: &str, cause: &CredentialsError) -> CloudError {
             (CloudErrorKind::Denied, "the AWS credential settings are wrong")
         }
         CredentialsError::ProviderTimedOut(_) => (CloudErrorKind::Unavailable, "no AWS credentials in time"),
-        // Provider faults, and what the SDK may add: the source of credentials is there but fails now.
-        _ => (CloudErrorKind::Unavailable, "cannot load AWS credentials"),
+        // The source of credentials is there but fails now; the SDK may grow variants.
+        CredentialsError::ProviderError(_) | CredentialsError::Unhandled(_) | _ => {
+            (CloudErrorKind::Unavailable, "cannot load AWS credentials")
+        }
     };
     failed(call, kind, format!("{advice}: {}", chain(Some(cause))))
 }
