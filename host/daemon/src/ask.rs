@@ -78,8 +78,9 @@ pub(crate) fn explain(what: What) -> Result<(), Failure> {
         What::Address { address, how } => (Subject::Address(address), how),
         What::Eni { id, how } => (Subject::Eni(id), how),
         What::Pod { pod, how } => {
-            let (namespace, name) =
-                pod.split_once('/').with_context(|| format!("`{pod}` does not name a pod: NAMESPACE/NAME"))?;
+            let (namespace, name) = pod.split_once('/').ok_or_else(|| {
+                Failure::arguments(anyhow!("`{pod}` does not name a pod: write NAMESPACE/NAME"))
+            })?;
             (Subject::Pod { namespace: namespace.to_owned(), name: name.to_owned() }, how)
         }
     };

@@ -137,7 +137,7 @@ fn known(name: &str) -> Result<InstanceType, Failure> {
     enid_core::instance_types::lookup(name).ok_or_else(|| {
         let close = enid_core::instance_types::closest(name);
         let hint = if close.is_empty() { String::new() } else { format!("; did you mean {}?", close.join(", ")) };
-        anyhow!("instance type `{name}` is not known{hint}").into()
+        Failure::arguments(anyhow!("--instance-type: `{name}` is not known{hint}"))
     })
 }
 
@@ -145,7 +145,7 @@ fn known(name: &str) -> Result<InstanceType, Failure> {
 fn chosen(choice: &Choice, default: &str) -> Result<StrategyConfig, Failure> {
     let text = choice.strategy.as_deref().unwrap_or(default);
     let source = Source::parse(text, Path::new("")).ok_or_else(|| {
-        Failure::from(anyhow!("--strategy `{text}` is not {}", Source::ALLOWED))
+        Failure::arguments(anyhow!("--strategy `{text}` is not {}", Source::ALLOWED))
     })?;
     let mut strategy = crate::settings::Strategy::shipped(default);
     strategy.source = source;
@@ -154,7 +154,8 @@ fn chosen(choice: &Choice, default: &str) -> Result<StrategyConfig, Failure> {
 }
 
 fn load(config: PolicyConfig) -> Result<Policy, Failure> {
-    Policy::new(config).map_err(Failure::settings)
+    let refused = |error| Failure::settings(anyhow!("{:#}; change --strategy or --set", anyhow::Error::from(error)));
+    Policy::new(config).map_err(refused)
 }
 
 /// Prints one bare integer, ready for `--max-pods=$(…)`.
@@ -192,7 +193,8 @@ fn refuse_faults(faults: &[String]) -> Result<(), Failure> {
 pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
     let kind = known(&query.instance_type)?;
     if query.mode == Supply::Prefix {
-        return Err(anyhow!("--mode prefix: prefix mode comes with the address modes; only secondary-ip so far").into());
+        let why = anyhow!("--mode prefix: prefix mode comes with the address modes; only secondary-ip so far");
+        return Err(Failure::arguments(why));
     }
     let policy = load(PolicyConfig {
         warm_pool: chosen(&query.choice, "warm-targets")?,

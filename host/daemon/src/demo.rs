@@ -50,9 +50,6 @@ pub(crate) struct DemoOptions {
     /// The plugin [default: `enid-cni` next to this program]
     #[arg(long)]
     plugin: Option<PathBuf>,
-    /// The component that the operator drops in [default: a copy of the shipped `warm-targets`]
-    #[arg(long)]
-    component: Option<PathBuf>,
     /// Name of the demo's lab; its namespaces start with it
     #[arg(long, default_value = "enid-demo")]
     name: String,
@@ -80,7 +77,7 @@ pub(crate) fn run(options: &DemoOptions) -> Result<ExitCode> {
     let before = Machine::look(&options.name)?;
     ledger.act("a VPC on this machine: 10.0.0.0/16, two zones, three subnets");
     let mut world = World::build(&options.directory, &options.name)?;
-    let played = play(&mut world, &plugin, options, &mut ledger);
+    let played = play(&mut world, &plugin, &mut ledger);
     ledger.act("the end: daemons, pods, lab");
     let complaints = complaints(&world);
     let ending = world.end();
@@ -108,7 +105,7 @@ pub(crate) fn run(options: &DemoOptions) -> Result<ExitCode> {
     Ok(if ledger.close() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn play(world: &mut World, plugin: &Plugin, options: &DemoOptions, ledger: &mut Ledger) -> Result<()> {
+fn play(world: &mut World, plugin: &Plugin, ledger: &mut Ledger) -> Result<()> {
     show_lab(world, ledger);
     ledger.act("two nodes, each with the unmodified `enid run`");
     world.start_daemons()?;
@@ -137,7 +134,7 @@ fn play(world: &mut World, plugin: &Plugin, options: &DemoOptions, ledger: &mut 
     ledger.act("another warm-pool setting, while the daemon runs");
     policy::change_setting(world, ledger)?;
     ledger.act("another component: a file that the operator just dropped in");
-    policy::drop_in(world, options.component.as_deref(), ledger)?;
+    policy::drop_in(world, ledger)?;
     ledger.act("the pods go");
     delete_pods(world, plugin, ledger)?;
     check_health(world, ledger)

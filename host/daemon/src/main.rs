@@ -69,7 +69,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let enid = Enid::parse();
+    let enid = match Enid::try_parse() {
+        Ok(enid) => enid,
+        Err(error) => return misunderstood(&error),
+    };
     let filter = EnvFilter::try_from_env("ENID_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     match perform(enid.command) {
@@ -81,6 +84,23 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints the help that was asked for, or what is wrong with the arguments: in one line, as every other error.
+fn misunderstood(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let asked_for_help = !error.use_stderr();
+    if asked_for_help || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nothing can be done for a person whose terminal is gone.
+        let _gone = error.print();
+        return if asked_for_help { ExitCode::SUCCESS } else { ExitCode::from(Failure::ARGUMENTS) };
+    }
+    let text = error.render().to_string();
+    let lines = text.lines().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let said: Vec<&str> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let said = said.join(" ").replace(" tip: ", "; ");
+    eprintln!("enid: {}; see --help", said.trim_start_matches("error: "));
+    ExitCode::from(Failure::ARGUMENTS)
+}
+
 fn perform(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run { config } => run::run(&config)?,
@@ -90,7 +110,7 @@ fn perform(command: Command) -> Result<ExitCode, Failure> {
         Command::MaxPods(query) => capacity::max_pods(&query)?,
         Command::Plan(query) => capacity::plan(&query)?,
         Command::Demo(options) => return Ok(demo::run(&options)?),
-        Command::Lab { command } => lab_command::run(command)?,
+        Command::Lab { command } => lab_command::run(command).map_err(Failure::lab)?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -98,7 +118,7 @@ fn perform(command: Command) -> Result<ExitCode, Failure> {
 /// The same checks as at the start of the daemon.
 fn check_settings(config: &std::path::Path) -> Result<(), Failure> {
     let settings = settings::load(config)?;
-    let policy = enid_policy_wasm::Policy::new(strategies::policy(&settings)).map_err(Failure::settings)?;
+    let policy = enid_policy_wasm::Policy::new(strategies::policy(&settings)).map_err(strategies::refused)?;
     for kind in [
         enid_policy_wasm::Kind::WarmPool,
         enid_policy_wasm::Kind::MaxPods,

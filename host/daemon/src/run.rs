@@ -19,13 +19,14 @@ use enid_policy_wasm::Policy;
 use enid_protocol::message::Reply;
 use enid_protocol::spool::{LockedSpool, Spool};
 use enid_store_file::Journal;
+use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::failure::Failure;
 use crate::reload::Reloader;
-use crate::server::{self, Desk, ServerError};
+use crate::server::{self, Desk};
 use crate::settings::{self, Settings};
 use crate::strategies;
 
@@ -43,32 +44,47 @@ pub(crate) fn run(config: &Path) -> Result<(), Failure> {
         let why = anyhow!("`enid run` sets up links, routes and rules: run it as root");
         return Err(Failure::not_permitted(why));
     }
-    // One worker thread serves the sockets, the main thread the engine: kernel work and strategies have
-    // threads of their own.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+    // The main thread has the socket and the engine: an ADD wakes it and the datapath's thread, no other.
+    // EC2 calls, strategies and files run elsewhere, so that parsing a long reply delays no ADD.
+    let errands = Builder::new_multi_thread()
+        .worker_threads(1)
         .max_blocking_threads(8)
         .thread_stack_size(1 << 20)
+        .thread_name("errands")
         .enable_all()
         .build()
-        .context("start the runtime")?;
-    runtime.block_on(daemon(settings, config))
+        .context("start the runtime for errands")?;
+    let front = Builder::new_current_thread().max_blocking_threads(2).enable_all().build().context("start the runtime")?;
+    front.block_on(daemon(settings, config, errands.handle()))
 }
 
-async fn daemon(settings: Settings, file: &Path) -> Result<(), Failure> {
+async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(), Failure> {
     let runtime_dir = settings.node.runtime_dir.clone();
     private_directory(&runtime_dir).map_err(Failure::in_use)?;
+    server::expect_unused(&runtime_dir.join("enid.sock")).map_err(Failure::in_use)?;
     let (journal, replay) = Journal::<Record>::open(runtime_dir.join("journal")).map_err(journal_failure)?;
     if let Some(torn) = &replay.torn {
         warn!(offset = torn.offset, bytes = torn.bytes, "the journal's unfinished last line was cut off");
     }
-    let policy = load_policy(&settings);
+    // Compiles while the rest of the start goes on.
+    let to_load = strategies::policy(&settings);
+    let policy = errands.spawn_blocking(move || Policy::new(to_load));
     let cloud = Arc::new(AwsCloud::connect(cloud_options(&settings)).map_err(Failure::settings)?);
     let remembered = Remembered::from_records(&replay.records);
-    let identity = identity(&*cloud, &settings, remembered.identity).await?;
-    let instance_type = instance_type(&*cloud, &identity, remembered.instance_type).await?;
+    let who = {
+        // The cloud's connections live on the runtime that opened them.
+        let (cloud, settings) = (Arc::clone(&cloud), settings.clone());
+        async move {
+            let identity = identity(&cloud, &settings, remembered.identity).await?;
+            let instance_type = instance_type(&cloud, &identity, remembered.instance_type).await?;
+            Ok::<_, Failure>((identity, instance_type))
+        }
+    };
+    let (identity, instance_type) = errands.spawn(who).await.map_err(|error| Failure::from(anyhow!(error)))??;
+    // The kernel last: whatever refuses to start leaves it as it was.
+    let policy = policy.await.map_err(|error| Failure::from(anyhow!(error)))?;
+    let policy = Arc::new(policy.map_err(strategies::refused)?);
     let datapath = datapath(&settings, &identity).await?;
-    let policy = Arc::new(policy.await.map_err(|error| Failure::from(anyhow!(error)))?.map_err(Failure::settings)?);
 
     let clock = Arc::new(SteadyClock::start());
     let (node, effects) =
@@ -87,7 +103,7 @@ async fn daemon(settings: Settings, file: &Path) -> Result<(), Failure> {
     };
     let (requests, inbox) = mpsc::channel(QUEUE);
     let (shutdown, stopped) = watch::channel(false);
-    let engine = tokio::spawn(Engine::new(ports, node, effects).run(inbox, stopped));
+    let engine = tokio::spawn(Engine::new(ports, node, effects, errands.clone()).run(inbox, stopped));
     let desk = Desk { engine: requests.clone(), clock };
 
     let listener = open_for_business(&runtime_dir, &desk).await?;
@@ -95,7 +111,7 @@ async fn daemon(settings: Settings, file: &Path) -> Result<(), Failure> {
     let server = tokio::spawn(server::serve(listener, desk.clone()));
     let spool = tokio::spawn(keep_spool_empty(runtime_dir.join("spool"), desk));
     let reloader = Reloader::new(file, settings, policy, requests, identity);
-    let reloading = tokio::spawn(reloader.run());
+    let reloading = errands.spawn(reloader.run());
 
     wait_for_end(&engine).await?;
     info!("stopping");
@@ -136,7 +152,9 @@ async fn wait_for_end(engine: &tokio::task::JoinHandle<()>) -> Result<(), Failur
 fn private_directory(path: &Path) -> anyhow::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.with_context(|| format!("make the runtime directory {}", path.display()))
+    made.with_context(|| {
+        format!("make the runtime directory {}; set node.runtime_dir to one that can be made", path.display())
+    })
 }
 
 fn journal_failure(error: enid_store_file::JournalError) -> Failure {
@@ -144,14 +162,6 @@ fn journal_failure(error: enid_store_file::JournalError) -> Failure {
         enid_store_file::JournalError::InUse { .. } => Failure::in_use(error),
         other => Failure::settings(other),
     }
-}
-
-/// Compiles the strategies while the rest of the start goes on.
-fn load_policy(
-    settings: &Settings,
-) -> tokio::task::JoinHandle<Result<Policy, enid_policy_wasm::policy::LoadError>> {
-    let config = strategies::policy(settings);
-    tokio::task::spawn_blocking(move || Policy::new(config))
 }
 
 fn cloud_options(settings: &Settings) -> Options {
@@ -254,9 +264,7 @@ async fn open_for_business(runtime_dir: &Path, desk: &Desk) -> Result<tokio::net
     if let Some(locked) = &locked {
         drain(locked, desk).await;
     }
-    server::bind(&runtime_dir.join("enid.sock")).map_err(|error| match error {
-        ServerError::InUse { .. } | ServerError::Io { .. } => Failure::in_use(error),
-    })
+    server::bind(&runtime_dir.join("enid.sock")).map_err(Failure::in_use)
 }
 
 async fn lock(spool: Spool) -> Option<LockedSpool> {

@@ -14,7 +14,7 @@ use enid_core::event::{Answer, Refusal};
 use enid_core::ids::{Attachment, InvalidId, PodName};
 use enid_core::wiring::POD_GATEWAY;
 use enid_engine::clock::Clock;
-use enid_engine::ports::DatapathError;
+use enid_engine::ports::{DatapathError, Wired};
 use enid_engine::run::{Query, Reply as Answered, Request as Asked, View};
 use enid_protocol::cni::code::Code;
 use enid_protocol::frame::{FrameDecoder, FrameError};
@@ -57,13 +57,19 @@ pub(crate) enum ServerError {
     },
 }
 
+/// Refuses when another daemon answers on the socket.
+pub(crate) fn expect_unused(path: &Path) -> Result<(), ServerError> {
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(ServerError::InUse { path: path.to_owned() }),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Binds the socket, mode 0600. A socket that nobody answers on is a leftover and is replaced.
 pub(crate) fn bind(path: &Path) -> Result<UnixListener, ServerError> {
     let failed = |attempt| move |source| ServerError::Io { attempt, path: path.to_owned(), source };
+    expect_unused(path)?;
     if path.exists() {
-        if std::os::unix::net::UnixStream::connect(path).is_ok() {
-            return Err(ServerError::InUse { path: path.to_owned() });
-        }
         std::fs::remove_file(path).map_err(failed("remove the old socket"))?;
     }
     let listener = UnixListener::bind(path).map_err(failed("bind the socket"))?;
@@ -321,7 +327,7 @@ fn report(document: &impl serde::Serialize) -> Reply {
 fn in_wire_words(answered: &Answered) -> Reply {
     let failed = |code, message: String, details: &str| Reply::Failed(Failed::new(code, message, details));
     match answered {
-        Answered::Answer { answer: Answer::Added(holder), wired: Some(wired) } => Reply::Added(Added {
+        Answered::Answer { answer: Answer::Added(holder), wired: Some(Ok(wired)) } => Reply::Added(Added {
             address: holder.wiring.address,
             gateway: POD_GATEWAY,
             host_veth: holder.wiring.host_veth.to_string(),
@@ -329,7 +335,7 @@ fn in_wire_words(answered: &Answered) -> Reply {
             pod_mac: wired.pod_mac.to_string(),
             mtu: holder.wiring.mtu,
         }),
-        Answered::Answer { answer: Answer::Added(_), wired: None } => {
+        Answered::Answer { answer: Answer::Added(_), wired: None | Some(Err(_)) } => {
             failed(Code::Internal, "the pod was wired without a word from the kernel".to_owned(), "")
         }
         Answered::Answer { answer: Answer::Deleted, .. } => Reply::Done,
@@ -338,12 +344,12 @@ fn in_wire_words(answered: &Answered) -> Reply {
             format!("no address for the pod yet: {reason}"),
             &serde_json::to_string(reason).unwrap_or_default(),
         ),
-        Answered::Answer { answer: Answer::Refused(refusal), .. } => {
+        Answered::Answer { answer: Answer::Refused(refusal), wired } => {
             let (code, advice) = match refusal {
                 Refusal::UnknownAttachment(_) => (Code::NotAttached, "it was never added, or was deleted"),
                 Refusal::AlreadyUnderWay(_) => (Code::TryAgainLater, "wait for the first call's answer"),
-                Refusal::DeletedMeanwhile(_) => (Code::TryAgainLater, ""),
-                Refusal::Kernel { .. } => (Code::Kernel, "nothing of it was left in the kernel"),
+                Refusal::DeletedMeanwhile(_) => (Code::TryAgainLater, "a DEL came while ADD was under way"),
+                Refusal::Kernel { .. } => (kernel_code(wired.as_ref()), "nothing of it was left in the kernel"),
                 Refusal::QueueFull { .. } => (Code::TryAgainLater, "the node is short of addresses"),
             };
             failed(code, refusal.to_string(), advice)
@@ -353,14 +359,21 @@ fn in_wire_words(answered: &Answered) -> Reply {
             let all: Vec<&str> = drifts.iter().map(|drift| drift.what.as_str()).collect();
             failed(Code::Drifted, format!("the pod's network is not as ADD left it: {}", all.join("; ")), "")
         }
-        Answered::Unreadable(error) => {
-            let code = match error {
-                DatapathError::BadNamespace { .. } => Code::InvalidNetns,
-                DatapathError::NoSuchLink { .. }
-                | DatapathError::IfNameTaken { .. }
-                | DatapathError::Kernel { .. } => Code::Kernel,
-            };
-            failed(code, error.to_string(), "")
-        }
+        Answered::Unreadable(error) => failed(datapath_code(error), error.to_string(), ""),
+    }
+}
+
+fn kernel_code(wired: Option<&Result<Wired, DatapathError>>) -> Code {
+    match wired {
+        Some(Err(error)) => datapath_code(error),
+        Some(Ok(_)) | None => Code::Kernel,
+    }
+}
+
+fn datapath_code(error: &DatapathError) -> Code {
+    match error {
+        DatapathError::BadNamespace { .. } => Code::InvalidNetns,
+        DatapathError::IfNameTaken { .. } => Code::AlreadyAttached,
+        DatapathError::NoSuchLink { .. } | DatapathError::Kernel { .. } => Code::Kernel,
     }
 }

@@ -195,7 +195,7 @@ pub fn load(file: &Path) -> Result<Settings, Problems> {
     let mut bytes = Vec::new();
     File::open(file)
         .and_then(|open| open.take(MAX_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|why| unreadable(format!("cannot read the settings: {why}")))?;
+        .map_err(|why| unreadable(format!("cannot read the settings: {why}; write the file, or name another")))?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(unreadable(format!("larger than {MAX_FILE} bytes, and so not a settings file")));
     }

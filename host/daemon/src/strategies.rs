@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Error, anyhow};
+use enid_policy_wasm::policy::LoadError;
 use enid_policy_wasm::{Limits, PolicyConfig, Source as Component, StrategyConfig};
 
+use crate::failure::Failure;
 use crate::settings::{Settings, Source, Strategy};
 
 /// Where shipped strategies are: what the settings say, `strategies` next to the program, or where a
@@ -57,6 +60,15 @@ fn component(source: &Source, directory: &Path) -> StrategyConfig {
             StrategyConfig::component(name, path)
         }
     }
+}
+
+/// A strategy that the settings name is not let in: why, and where to change it.
+pub(crate) fn refused(error: LoadError) -> Failure {
+    let place = match &error {
+        LoadError::Engine(_) => return Failure::from(Error::from(error)),
+        LoadError::Strategy { kind, .. } => format!("[strategy.{kind}]"),
+    };
+    Failure::settings(anyhow!("{:#}; change {place} in the settings file", Error::from(error)))
 }
 
 /// The component files of all strategies, to be watched.

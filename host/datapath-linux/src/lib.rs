@@ -11,7 +11,7 @@
 //!
 //! rtnetlink is spoken with `netlink-packet-route` messages over a plain `netlink-sys` socket, not through the
 //! `rtnetlink` crate: that one sends a message at a time and awaits its answer on an executor, while a pod's
-//! whole set-up here is three datagrams on a thread that may change its namespace.
+//! whole set-up here is four datagrams on a thread that may change its namespace.
 //!
 //! Ownership hangs on the host veth. A route is removed only while it leads to the veth of the pod being
 //! unwired, and rules only together with such a route or when no route is left, so that a late DEL cannot hurt

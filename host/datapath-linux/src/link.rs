@@ -68,19 +68,25 @@ impl Link {
 /// Creates both ends where they will live, with their MTU: moving a link between namespaces afterwards
 /// would wait for a grace period of the whole kernel, a hundred times the cost of everything else.
 ///
-/// The host end is born up. The pod end cannot be: at that moment the kernel has not joined the two yet.
+/// Both ends say that they have one queue each way. That is what a veth uses anyway; unasked, the kernel makes
+/// one per CPU and takes them out of use again, a grace period for each end. The host end is not born up, either:
+/// looking for it would make the kernel notice that it has no carrier, and that waits for one more.
 /// The host end's MAC is ours so that udev does not replace it; the pod end's, so that nobody need ask for it.
 pub(crate) fn create_veth(pod: &PodWiring, netns: BorrowedFd<'_>, macs: Wired) -> Request {
     let mut inside = LinkMessage::default();
     inside.attributes = vec![
         LinkAttribute::IfName(pod.ifname.as_str().to_owned()),
+        LinkAttribute::NumTxQueues(1),
+        LinkAttribute::NumRxQueues(1),
         LinkAttribute::Mtu(pod.mtu),
         LinkAttribute::Address(macs.pod_mac.0.to_vec()),
         LinkAttribute::NetNsFd(netns.as_raw_fd()),
     ];
-    let mut outside = up(0);
+    let mut outside = LinkMessage::default();
     outside.attributes = vec![
         LinkAttribute::IfName(pod.host_veth.as_str().to_owned()),
+        LinkAttribute::NumTxQueues(1),
+        LinkAttribute::NumRxQueues(1),
         LinkAttribute::Mtu(pod.mtu),
         LinkAttribute::Address(macs.host_mac.0.to_vec()),
         LinkAttribute::LinkInfo(vec![
@@ -150,8 +156,8 @@ pub(crate) fn loopback_up() -> Request {
     Request::new("set lo up", RouteNetlinkMessage::SetLink(up(LOOPBACK)), 0)
 }
 
-/// Takes the pod's end up.
-pub(crate) fn pod_end_up(link: u32, dev: &str) -> Request {
+/// Takes one end of a pair up.
+pub(crate) fn end_up(link: u32, dev: &str) -> Request {
     Request::new(format!("set {dev} up"), RouteNetlinkMessage::SetLink(up(link)), 0)
 }
 

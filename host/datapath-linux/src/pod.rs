@@ -1,4 +1,4 @@
-//! One pod's wiring: made in three batches, unmade in three, undone completely when it fails half way.
+//! One pod's wiring: made in four batches, unmade in three, undone completely when it fails half way.
 
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::BorrowedFd;
@@ -112,14 +112,18 @@ impl PodWirer {
     ) -> Result<Wired, DatapathError> {
         let dev = pod.ifname.as_str();
         let [gateway, default] = Route::of_pod(pair.inside);
-        let pod_side = inside.apply(vec![
-            link::loopback_up(),
-            link::pod_end_up(pair.inside, dev),
-            address::add_to_pod(pod.address, pair.inside, dev),
-            route::add(&gateway, dev),
-            route::add(&default, dev),
-            address::gateway_is(macs.host_mac, pair.inside, dev),
-        ]);
+        // The host end first: the pod end is opened with a carrier then, and can send at once.
+        let host_end_up = self.netlink.apply(vec![link::end_up(pair.outside, pod.host_veth.as_str())]);
+        let pod_side = host_end_up.and_then(|()| {
+            inside.apply(vec![
+                link::loopback_up(),
+                link::end_up(pair.inside, dev),
+                address::add_to_pod(pod.address, pair.inside, dev),
+                route::add(&gateway, dev),
+                route::add(&default, dev),
+                address::gateway_is(macs.host_mac, pair.inside, dev),
+            ])
+        });
         if let Err(error) = pod_side {
             return Err(self.with_undo(error, |wirer| wirer.delete_pair(pod, pair)));
         }

@@ -9,6 +9,7 @@ pub mod landscape;
 pub mod region;
 pub mod status;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fs;
 use std::io;
@@ -22,6 +23,7 @@ use self::directory::Directory;
 use self::landscape::{EC2_ADDRESS, IMDS_ADDRESS, Landscape, REGION};
 use self::status::Status;
 use crate::fabric::{self, FabricError, Footprint};
+use crate::namespace::NetNs;
 use crate::requirements::{self, Unmet};
 use crate::residents;
 use crate::server::{self, ServeError};
@@ -162,10 +164,17 @@ impl Lab {
         if let Some(pid) = self.holder()? {
             return Err(LabError::AlreadyUp { name: self.name.clone(), pid });
         }
-        if self.footprint.namespaces().any(|namespace| namespace.exists()) {
+        if !self.standing().is_empty() {
             return Err(LabError::Leftovers { name: self.name.clone() });
         }
         Ok(())
+    }
+
+    /// Namespaces that are there: of this landscape, and of the one that the last lab of this name noted.
+    fn standing(&self) -> BTreeSet<NetNs> {
+        let noted = self.directory.read_footprint().unwrap_or_default();
+        let footprints = [&self.footprint].into_iter().chain(&noted);
+        footprints.flat_map(Footprint::namespaces).filter(|namespace| namespace.exists()).cloned().collect()
     }
 
     /// Starts the lab's process with `server`, a command that ends in [`Lab::serve`], and waits for it to
@@ -279,7 +288,7 @@ impl Lab {
             .iter()
             .flat_map(|footprint| footprint.nodes.values().chain(&footprint.pods).chain([&footprint.inet]));
         removed.residents = residents::end(lived_in.filter(|namespace| namespace.exists()));
-        removed.namespaces = self.footprint.namespaces().filter(|namespace| namespace.exists()).count();
+        removed.namespaces = self.standing().len();
         if let Some(pid) = holder {
             self.stop(pid)?;
         }

@@ -87,7 +87,7 @@ const TIERS: [Tier; 8] = [
         name: "datapath",
         shows: "real links, rules and routes in own network namespaces",
         need: Need::Root,
-        tests: Tests::Packages(&["datapath", "enid-datapath-linux"]),
+        tests: Tests::Packages(&["datapath", "enid-datapath-linux", "enid-vpc-lab"]),
     },
     Tier {
         name: "e2e",
@@ -193,10 +193,10 @@ fn run_tier(workspace: &Workspace, tier: &Tier, programs: &[Program], required: 
     let begun = Instant::now();
     let tally = match tier.tests {
         Tests::Packages(names) => {
-            run_programs(programs.iter().filter(|program| names.contains(&program.package.as_str())))
+            run_programs(workspace, programs.iter().filter(|program| names.contains(&program.package.as_str())))
         }
         Tests::OtherPackages => {
-            run_programs(programs.iter().filter(|program| !has_own_tier(&program.package)))
+            run_programs(workspace, programs.iter().filter(|program| !has_own_tier(&program.package)))
         }
         Tests::Documentation => run_documentation(workspace),
         Tests::Demo => run_demo(workspace),
@@ -281,12 +281,16 @@ fn package_name(id: &str) -> Option<String> {
     }
 }
 
-fn run_programs<'a>(programs: impl Iterator<Item = &'a Program>) -> Tally {
+fn run_programs<'a>(workspace: &Workspace, programs: impl Iterator<Item = &'a Program>) -> Tally {
+    let strategies = workspace.release().join("strategies");
     let mut tally = Tally::default();
     for program in programs {
         println!("--- {}", program.label);
         let mut command = Command::new(&program.executable);
-        command.current_dir(&program.directory).env("CARGO_MANIFEST_DIR", &program.directory);
+        command
+            .current_dir(&program.directory)
+            .env("CARGO_MANIFEST_DIR", &program.directory)
+            .env("ENID_STRATEGIES", &strategies);
         tally.add(counted(&mut command));
     }
     tally

@@ -35,7 +35,8 @@ impl Kernel {
         all.extend(words);
         let text = ip_query(Some(&self.0), &all).unwrap();
         // `ip -j` prints nothing at all, or empty objects, where there is nothing.
-        let found: Vec<Value> = if text.trim().is_empty() { Vec::new() } else { serde_json::from_str(&text).unwrap() };
+        let found: Vec<Value> =
+            if text.trim().is_empty() { Vec::new() } else { serde_json::from_str(&text).unwrap() };
         found.into_iter().filter(|item| item.as_object().is_some_and(|object| !object.is_empty())).collect()
     }
 
@@ -54,12 +55,13 @@ impl Kernel {
         rules.lines().chain(routes.lines()).filter(names).map(|line| line.trim().to_owned()).collect()
     }
 
-    /// Links, rules, routes and nftables tables, to be compared.
+    /// Links, IPv4 rules and routes, and nftables tables, to be compared. Without IPv6: there the kernel is
+    /// busy on its own after a link comes up.
     pub fn picture(&self) -> BTreeSet<String> {
         let mut things = BTreeSet::new();
-        for words in [["rule", "show"].as_slice(), &["route", "show", "table", "all"]] {
+        for words in [["-4", "rule", "show"].as_slice(), &["-4", "route", "show", "table", "all"]] {
             let text = ip_query(Some(&self.0), words).unwrap();
-            things.extend(text.lines().map(|line| format!("{} {}", words[0], line.trim())));
+            things.extend(text.lines().map(|line| format!("{} {}", words[1], line.trim())));
         }
         let links = self.ip(&["link"]);
         things.extend(links.iter().map(|link| format!("link {}", link["ifname"])));
@@ -73,7 +75,7 @@ impl Kernel {
     pub fn cut_off(&self, services: &[&str]) {
         let all = services.join(", ");
         self.change_nft(&format!(
-            "table ip outage {{ chain out {{ type filter hook output priority 0; ip daddr {{ {all} }} drop; }} }}"
+            "table ip outage {{\n chain out {{\n type filter hook output priority 0\n ip daddr {{ {all} }} drop\n }}\n}}"
         ));
     }
 

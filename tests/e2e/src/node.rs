@@ -110,7 +110,11 @@ impl Node {
         let mut command = self.command();
         command.stdout(File::create(&output).unwrap()).stderr(File::create(&errors).unwrap());
         let code = crate::daemon::end_of(command.spawn().unwrap()).code();
-        Ended { code, stdout: fs::read_to_string(output).unwrap(), stderr: fs::read_to_string(errors).unwrap() }
+        Ended {
+            code,
+            stdout: fs::read_to_string(output).unwrap(),
+            stderr: fs::read_to_string(errors).unwrap(),
+        }
     }
 
     /// What the daemon logged so far, over all its lives.
@@ -122,7 +126,11 @@ impl Node {
     pub fn try_status(&self) -> Result<Value, String> {
         let socket = self.socket();
         let ended = run_enid(&["status", "--output", "json", "--socket", socket.to_str().unwrap()]);
-        if ended.code == Some(0) { Ok(serde_json::from_str(&ended.stdout).unwrap()) } else { Err(ended.stderr) }
+        if ended.code == Some(0) {
+            Ok(serde_json::from_str(&ended.stdout).unwrap())
+        } else {
+            Err(ended.stderr)
+        }
     }
 
     /// `enid status --output json`.

@@ -73,7 +73,15 @@ impl Settings {
 
 impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runtime_dir, ec2, imds, cooldown_secs, wait_secs, warm_pool: (strategy, settings), max_pods } = self;
+        let Self {
+            runtime_dir,
+            ec2,
+            imds,
+            cooldown_secs,
+            wait_secs,
+            warm_pool: (strategy, settings),
+            max_pods,
+        } = self;
         writeln!(f, "[node]\nruntime_dir = {runtime_dir:?}")?;
         if let Some(max_pods) = max_pods {
             writeln!(f, "max_pods = {max_pods}")?;

@@ -1,7 +1,7 @@
 //! Allocation behaviour, swapped while the daemon runs: first a setting, then the component itself.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -21,13 +21,15 @@ const FOLLOWED: Duration = Duration::from_secs(20);
 pub(super) const NODE: usize = 0;
 /// The shipped warm-pool strategy.
 pub(super) const SHIPPED: &str = "warm-targets";
+/// The component that is dropped in: another strategy, under the operator's own name for the file.
+pub(super) const OTHER: &str = "batched";
 /// What the operator calls the file that is dropped in.
 const DROPPED_IN: &str = "our-own-pool.wasm";
 /// Settings of the second act, and the pool that they mean for six pods: six and two to spare. What is too
 /// much goes at once instead of after the usual minute, so that the demo can show it.
 pub(super) const LEAN: (&[(&str, i64)], u64) = (&[("warm_ip_target", 2), ("release_after_secs", 1)], 8);
-/// Settings of the third act, and the pool that they mean: never fewer than twelve.
-pub(super) const GENEROUS: (&[(&str, i64)], u64) = (&[("warm_ip_target", 2), ("minimum_ip_target", 12)], 12);
+/// Settings of the third act, and the pool that they mean for six pods: two batches of eight.
+pub(super) const GENEROUS: (&[(&str, i64)], u64) = (&[("batch", 8)], 16);
 
 /// Asks one daemon why an ENI and an address are there.
 pub(super) fn explain(world: &World, ledger: &mut Ledger) -> Result<()> {
@@ -58,11 +60,8 @@ pub(super) fn change_setting(world: &World, ledger: &mut Ledger) -> Result<()> {
 }
 
 /// Puts a component file next to the settings and chooses it.
-pub(super) fn drop_in(world: &World, component: Option<&Path>, ledger: &mut Ledger) -> Result<()> {
-    let from = match component {
-        Some(component) => component.to_owned(),
-        None => shipped_component()?,
-    };
+pub(super) fn drop_in(world: &World, ledger: &mut Ledger) -> Result<()> {
+    let from = component(OTHER)?;
     let path = world.directory().join(DROPPED_IN);
     fs::copy(&from, &path).with_context(|| format!("copy {} to {}", from.display(), path.display()))?;
     let path = path.to_str().context("the directory's name is not text")?;
@@ -86,8 +85,7 @@ fn swap(
     let (pid, before) = (node.pid(), decision(node)?);
     let pool_before = owned(world)?;
     node.choose_warm_pool(component, settings)?;
-    let shown: Vec<String> = settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-    ledger.note(format!("{}: use = {component:?}, {}", node.settings().display(), shown.join(", ")));
+    ledger.note(format!("{}: use = {component:?}, {}", node.settings().display(), shown(settings)));
 
     let taken_over = wait_for("the new target", IN_FORCE, || {
         let now = decision(node).map_err(|error| format!("{error:#}"))?;
@@ -116,6 +114,11 @@ fn swap(
     Ok(())
 }
 
+/// Settings as the file has them.
+pub(super) fn shown(settings: &[(&str, i64)]) -> String {
+    settings.iter().map(|(key, number)| format!("{key} = {number}")).collect::<Vec<_>>().join(", ")
+}
+
 fn decision(node: &Node) -> Result<Decision> {
     node.report()?.decision("warm-pool").context("`enid status` shows no warm-pool decision")
 }
@@ -125,13 +128,9 @@ fn owned(world: &World) -> Result<u64> {
     Ok(world.attached_enis(NODE)?.iter().map(|eni| eni.addresses.len() as u64).sum())
 }
 
-/// Where the shipped component is: where `enid run` finds it.
-pub(super) fn shipped_component() -> Result<PathBuf> {
-    let component = strategies::directory(&Settings::default()).join(format!("{SHIPPED}.wasm"));
-    ensure!(
-        component.is_file(),
-        "no component at {}: build it with `cargo xtask strategies`, or name one with --component",
-        component.display()
-    );
-    Ok(component)
+/// The file of a shipped component: where `enid run` finds it.
+pub(super) fn component(name: &str) -> Result<PathBuf> {
+    let file = strategies::directory(&Settings::default()).join(format!("{name}.wasm"));
+    ensure!(file.is_file(), "no component at {}: build it with `cargo xtask strategies`", file.display());
+    Ok(file)
 }

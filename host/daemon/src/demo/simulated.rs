@@ -23,7 +23,7 @@ use enid_vpc_lab::lab::region::Region;
 
 use super::PODS;
 use super::ledger::{Ledger, table};
-use super::policy::{GENEROUS, LEAN, NODE, SHIPPED, shipped_component};
+use super::policy::{GENEROUS, LEAN, NODE, OTHER, SHIPPED, component, shown};
 
 /// Virtual time that the node may take for anything.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -75,9 +75,8 @@ pub(super) fn run() -> Result<ExitCode> {
     check_pods(&nodes, &mut ledger);
     ledger.act("simulated: another warm-pool setting, then another component");
     let node = &mut nodes[NODE];
-    let shipped = shipped_component()?;
-    node.swap(StrategyConfig::component(SHIPPED, &shipped), LEAN, &mut ledger)?;
-    node.swap(StrategyConfig::component("our-own-pool", &shipped), GENEROUS, &mut ledger)?;
+    node.swap(StrategyConfig::component(SHIPPED, component(SHIPPED)?), LEAN, &mut ledger)?;
+    node.swap(StrategyConfig::component("our-own-pool", component(OTHER)?), GENEROUS, &mut ledger)?;
     ledger.act("simulated: why is it there?");
     let (_, address, _) = node.pods.first().context("no pod on the first node")?;
     let explanation = node.sim.state().explain_address(*address, node.sim.now());
@@ -128,7 +127,7 @@ fn check_pods(nodes: &[Node], ledger: &mut Ledger) {
 
 impl Node {
     fn start(ec2: enid_sim::ec2::Ec2, instance: InstanceId, name: String) -> Result<Self> {
-        let shipped = shipped_component()?;
+        let shipped = component(SHIPPED)?;
         let beside =
             |name: &str| StrategyConfig::component(name, shipped.with_file_name(format!("{name}.wasm")));
         let policy = Policy::new(PolicyConfig {
@@ -183,7 +182,12 @@ impl Node {
         self.sim.reconfigure(self.sim.state().config().clone());
         // Surplus goes back in steps, seconds apart; a node at rest is settled before the last of them.
         self.sim.pass(WITHIN);
-        ledger.note(format!("{}: {name}, {settings:?}: {before} → {}", self.name, self.pool()));
+        ledger.note(format!(
+            "{}: use = {name:?}, {}: {before} → {}",
+            self.name,
+            shown(settings),
+            self.pool()
+        ));
         let now = u64::from(self.sim.state().pool_status().total);
         ledger.check_equal("addresses on the node's ENIs", &total, &now);
         Ok(())

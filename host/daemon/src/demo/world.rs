@@ -6,8 +6,8 @@ use std::process::Child;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use enid_vpc_lab::lab::{Lab, LabError};
 use enid_vpc_lab::lab::status::{EniStatus, Status, SubnetStatus};
+use enid_vpc_lab::lab::{Lab, LabError};
 
 use super::node::Node;
 use super::patience::wait_for_exit;

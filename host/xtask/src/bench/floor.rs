@@ -11,8 +11,10 @@ use crate::workspace::{Workspace, run, static_target};
 
 /// Times that the empty program is started.
 const SPAWNS: usize = 200;
-/// Pods that are wired.
-const PODS: usize = 200;
+/// Pods that are wired: as many as a full node has.
+const PODS: usize = super::FULL;
+/// The first of them are the floor of one pod: with many, the kernel takes longer for each.
+const FEW: usize = 200;
 
 /// The programs that are the floor.
 pub(super) struct Floor {
@@ -24,6 +26,8 @@ pub(super) struct Floor {
 pub(super) struct Measured {
     pub(super) spawn: Samples,
     pub(super) netlink: Samples,
+    /// Wiring a full node, one pod after the other.
+    all_netlink: Duration,
 }
 
 impl Floor {
@@ -59,10 +63,13 @@ impl Floor {
         let out = Command::new(&self.netlink).arg(PODS.to_string()).stderr(Stdio::inherit()).output()?;
         ensure!(out.status.success(), "the netlink floor ended with {}", out.status);
         let text = String::from_utf8_lossy(&out.stdout);
-        let netlink = text.lines().filter_map(|line| line.parse().ok()).map(Duration::from_nanos).collect();
+        let wired: Vec<Duration> =
+            text.lines().filter_map(|line| line.parse().ok()).map(Duration::from_nanos).collect();
+        ensure!(wired.len() == PODS, "the netlink floor wired {} pods of {PODS}", wired.len());
         Ok(Measured {
             spawn: Samples::of(spawn).context("nothing was started")?,
-            netlink: Samples::of(netlink).context("no pod was wired")?,
+            all_netlink: wired.iter().sum(),
+            netlink: Samples::of(wired[..FEW].to_vec()).context("no pod was wired")?,
         })
     }
 }
@@ -70,12 +77,21 @@ impl Floor {
 impl Measured {
     /// These and those.
     pub(super) fn with(self, other: Measured) -> Self {
-        Self { spawn: self.spawn.with(other.spawn), netlink: self.netlink.with(other.netlink) }
+        Self {
+            spawn: self.spawn.with(other.spawn),
+            netlink: self.netlink.with(other.netlink),
+            all_netlink: self.all_netlink.min(other.all_netlink),
+        }
     }
 
     /// One pod: start a program, wire.
     pub(super) fn per_pod(&self) -> Duration {
         self.spawn.p50() + self.netlink.p50()
+    }
+
+    /// A full node: start as many programs, wire as many pods, one after the other.
+    pub(super) fn in_all(&self) -> Duration {
+        self.spawn.p50() * PODS as u32 + self.all_netlink
     }
 }
 

@@ -36,6 +36,11 @@ impl Samples {
         self.percentile(50)
     }
 
+    /// The longest.
+    pub(super) fn worst(&self) -> Duration {
+        self.percentile(100)
+    }
+
     /// What one in a hundred exceeds.
     pub(super) fn p99(&self) -> Duration {
         self.percentile(99)
