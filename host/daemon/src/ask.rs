@@ -103,7 +103,8 @@ fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
             socket.display()
         ))
     })?;
-    let reply = converse(&mut stream, request).with_context(|| format!("ask the daemon on {}", socket.display()))?;
+    let reply =
+        converse(&mut stream, request).with_context(|| format!("ask the daemon on {}", socket.display()))?;
     match reply {
         Reply::Report(report) => Ok(report),
         Reply::Failed(failed) => Err(anyhow!("{} (code {})", failed.message, failed.code).into()),
@@ -136,7 +137,13 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 }
 
 fn print_status(report: &Value) {
-    println!("node       {} {} {} {}", text(report, "instance"), text(report, "instance_type"), text(report, "zone"), text(report, "mode"));
+    println!(
+        "node       {} {} {} {}",
+        text(report, "instance"),
+        text(report, "instance_type"),
+        text(report, "zone"),
+        text(report, "mode")
+    );
     let ready = if report["ready"] == true { "an ADD would be served at once" } else { "an ADD would wait" };
     println!("ready      {ready}");
     for (label, key) in [("waits for", "waiting_for"), ("degraded", "degraded")] {
@@ -153,17 +160,29 @@ fn print_status(report: &Value) {
     for eni in report["enis"].as_array().into_iter().flatten() {
         println!(
             "eni        {} device {} {} {}: {} addresses, {} free, {} bound",
-            text(eni, "id"), eni["device"], text(eni, "subnet"), text(eni, "phase"), eni["addresses"], eni["free"], eni["bound"]
+            text(eni, "id"),
+            eni["device"],
+            text(eni, "subnet"),
+            text(eni, "phase"),
+            eni["addresses"],
+            eni["free"],
+            eni["bound"]
         );
     }
     for subnet in report["subnets"].as_array().into_iter().flatten() {
-        let rank = subnet["rank"].as_u64().map_or_else(|| "not eligible".to_owned(), |rank| format!("choice {}", rank + 1));
+        let rank = subnet["rank"]
+            .as_u64()
+            .map_or_else(|| "not eligible".to_owned(), |rank| format!("choice {}", rank + 1));
         println!("subnet     {} {} free, {rank}", text(subnet, "id"), subnet["free"]);
     }
     for strategy in report["strategies"].as_array().into_iter().flatten() {
         println!(
             "strategy   {}: {} ({}) → {}; {}",
-            text(strategy, "kind"), text(strategy, "strategy"), text(strategy, "rung"), text(strategy, "target"), text(strategy, "reason")
+            text(strategy, "kind"),
+            text(strategy, "strategy"),
+            text(strategy, "rung"),
+            text(strategy, "target"),
+            text(strategy, "reason")
         );
         for fault in strategy["faults"].as_array().into_iter().flatten() {
             println!("           fault: {}", fault.as_str().unwrap_or_default());

@@ -136,7 +136,8 @@ fn setting(text: &str) -> Result<Setting, String> {
 fn known(name: &str) -> Result<InstanceType, Failure> {
     enid_core::instance_types::lookup(name).ok_or_else(|| {
         let close = enid_core::instance_types::closest(name);
-        let hint = if close.is_empty() { String::new() } else { format!("; did you mean {}?", close.join(", ")) };
+        let hint =
+            if close.is_empty() { String::new() } else { format!("; did you mean {}?", close.join(", ")) };
         Failure::arguments(anyhow!("--instance-type: `{name}` is not known{hint}"))
     })
 }
@@ -144,9 +145,8 @@ fn known(name: &str) -> Result<InstanceType, Failure> {
 /// The chosen strategy: exactly that one, and no fallback that would answer in its place unseen.
 fn chosen(choice: &Choice, default: &str) -> Result<StrategyConfig, Failure> {
     let text = choice.strategy.as_deref().unwrap_or(default);
-    let source = Source::parse(text, Path::new("")).ok_or_else(|| {
-        Failure::arguments(anyhow!("--strategy `{text}` is not {}", Source::ALLOWED))
-    })?;
+    let source = Source::parse(text, Path::new(""))
+        .ok_or_else(|| Failure::arguments(anyhow!("--strategy `{text}` is not {}", Source::ALLOWED)))?;
     let mut strategy = crate::settings::Strategy::shipped(default);
     strategy.source = source;
     strategy.settings = choice.settings.clone();
@@ -154,14 +154,16 @@ fn chosen(choice: &Choice, default: &str) -> Result<StrategyConfig, Failure> {
 }
 
 fn load(config: PolicyConfig) -> Result<Policy, Failure> {
-    let refused = |error| Failure::settings(anyhow!("{:#}; change --strategy or --set", anyhow::Error::from(error)));
+    let refused =
+        |error| Failure::settings(anyhow!("{:#}; change --strategy or --set", anyhow::Error::from(error)));
     Policy::new(config).map_err(refused)
 }
 
 /// Prints one bare integer, ready for `--max-pods=$(…)`.
 pub(crate) fn max_pods(query: &MaxPods) -> Result<(), Failure> {
     let kind = known(&query.instance_type)?;
-    let policy = load(PolicyConfig { max_pods: chosen(&query.choice, "eks-max-pods")?, ..PolicyConfig::default() })?;
+    let policy =
+        load(PolicyConfig { max_pods: chosen(&query.choice, "eks-max-pods")?, ..PolicyConfig::default() })?;
     let snapshot = MaxPodsSnapshot {
         context: Question::default(),
         mode: query.mode.into(),
@@ -193,7 +195,8 @@ fn refuse_faults(faults: &[String]) -> Result<(), Failure> {
 pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
     let kind = known(&query.instance_type)?;
     if query.mode == Supply::Prefix {
-        let why = anyhow!("--mode prefix: prefix mode comes with the address modes; only secondary-ip so far");
+        let why =
+            anyhow!("--mode prefix: prefix mode comes with the address modes; only secondary-ip so far");
         return Err(Failure::arguments(why));
     }
     let policy = load(PolicyConfig {
@@ -219,7 +222,9 @@ pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
                 break;
             }
             Some(Answer::Refused(refusal)) => return Err(anyhow!("{refusal}").into()),
-            Some(Answer::Deleted) | None => return Err(anyhow!("pod {pod} got no answer; this is a bug of enid").into()),
+            Some(Answer::Deleted) | None => {
+                return Err(anyhow!("pod {pod} got no answer; this is a bug of enid").into());
+            }
         }
     }
     for strategy in node.state().status(node.now()).strategies {
@@ -240,7 +245,10 @@ pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
     match query.output {
         Output::Json => println!("{}", serde_json::to_string(&steady).context("print the plan")?),
         Output::Text => {
-            println!("{} ENIs, {} addresses ({:?} per ENI), {} unused, {} pods", steady.enis, steady.addresses, steady.per_eni, steady.unused, steady.pods);
+            println!(
+                "{} ENIs, {} addresses ({:?} per ENI), {} unused, {} pods",
+                steady.enis, steady.addresses, steady.per_eni, steady.unused, steady.pods
+            );
             for (call, count) in &steady.calls {
                 println!("{count:>5} {call}");
             }

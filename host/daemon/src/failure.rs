@@ -63,7 +63,9 @@ impl Failure {
             }
             LabError::AlreadyUp { .. } | LabError::Leftovers { .. } => Self::in_use(why),
             LabError::NotUp { .. } => Self::unavailable(why),
-            LabError::NoSuchNode { .. } | LabError::Fabric(FabricError::BadPrefix { .. }) => Self::arguments(why),
+            LabError::NoSuchNode { .. } | LabError::Fabric(FabricError::BadPrefix { .. }) => {
+                Self::arguments(why)
+            }
             LabError::DiedStarting { .. }
             | LabError::WillNotEnd { .. }
             | LabError::Silent { .. }

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use enid_vpc_lab::lab::landscape::Landscape;
 use enid_vpc_lab::lab::status::Status;
-use enid_vpc_lab::lab::{DEFAULT_DIRECTORY, Lab};
+use enid_vpc_lab::lab::{DEFAULT_DIRECTORY, Lab, LabError};
 use enid_vpc_lab::namespace::NetNs;
+use enid_vpc_lab::requirements;
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 /// What to do with a lab.
@@ -216,7 +217,12 @@ fn status(which: &Which, output: Output) -> Result<()> {
 }
 
 fn down(which: &Which) -> Result<()> {
-    let removed = which.lab()?.down()?;
+    let lab = which.lab()?;
+    let unmet = requirements::unmet();
+    if !unmet.is_empty() && lab.expect_absent().is_err() {
+        return Err(LabError::Unmet(unmet).into());
+    }
+    let removed = lab.down()?;
     if !removed.was_running && removed.namespaces == 0 {
         println!("lab `{}` was not there; nothing to do", which.name);
         return Ok(());

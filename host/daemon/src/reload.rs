@@ -80,7 +80,8 @@ impl Reloader {
 
     /// Every file whose change matters.
     fn watched(&self) -> BTreeSet<PathBuf> {
-        let mut files: BTreeSet<PathBuf> = strategies::files(&strategies::policy(&self.settings)).into_iter().collect();
+        let mut files: BTreeSet<PathBuf> =
+            strategies::files(&strategies::policy(&self.settings)).into_iter().collect();
         files.insert(self.file.clone());
         files
     }

@@ -22,7 +22,7 @@ use enid_store_file::Journal;
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::failure::Failure;
 use crate::reload::Reloader;
@@ -30,6 +30,9 @@ use crate::server::{self, Desk};
 use crate::settings::{self, Settings};
 use crate::strategies;
 
+/// The priority of the threads that an ADD waits for. They need less than a millisecond for a pod; on a busy node they
+/// would wait several for every turn, a whole slice of each program before them.
+const NICE: i32 = -10;
 /// Tries to reach metadata before the journal's word is taken.
 const IDENTITY_TRIES: u32 = 3;
 /// How long the spool may be locked by a plugin that writes to it.
@@ -54,7 +57,15 @@ pub(crate) fn run(config: &Path) -> Result<(), Failure> {
         .enable_all()
         .build()
         .context("start the runtime for errands")?;
-    let front = Builder::new_current_thread().max_blocking_threads(2).enable_all().build().context("start the runtime")?;
+    let front = Builder::new_current_thread()
+        .max_blocking_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    // From here on: the errands' thread is there already and stays as it was.
+    if let Err(why) = rustix::process::setpriority_process(None, NICE) {
+        debug!(reason = %why, "the scheduler's priority stays as it is");
+    }
     front.block_on(daemon(settings, config, errands.handle()))
 }
 
@@ -80,15 +91,21 @@ async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(),
             Ok::<_, Failure>((identity, instance_type))
         }
     };
-    let (identity, instance_type) = errands.spawn(who).await.map_err(|error| Failure::from(anyhow!(error)))??;
+    let (identity, instance_type) =
+        errands.spawn(who).await.map_err(|error| Failure::from(anyhow!(error)))??;
     // The kernel last: whatever refuses to start leaves it as it was.
     let policy = policy.await.map_err(|error| Failure::from(anyhow!(error)))?;
     let policy = Arc::new(policy.map_err(strategies::refused)?);
     let datapath = datapath(&settings, &identity).await?;
 
     let clock = Arc::new(SteadyClock::start());
-    let (node, effects) =
-        NodeState::restore(node_config(&settings), identity.clone(), instance_type, &replay.records, clock.now());
+    let (node, effects) = NodeState::restore(
+        node_config(&settings),
+        identity.clone(),
+        instance_type,
+        &replay.records,
+        clock.now(),
+    );
     info!(
         instance = %identity.instance, instance_type = %identity.instance_type, zone = %identity.zone,
         journal_records = replay.records.len(), settings = ?settings, "starting"
@@ -165,7 +182,9 @@ fn journal_failure(error: enid_store_file::JournalError) -> Failure {
 }
 
 fn cloud_options(settings: &Settings) -> Options {
-    let text = |endpoint: &Option<settings::Endpoint>| endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned());
+    let text = |endpoint: &Option<settings::Endpoint>| {
+        endpoint.as_ref().map(|endpoint| endpoint.as_str().to_owned())
+    };
     Options {
         region: settings.cloud.region.clone(),
         ec2_endpoint: text(&settings.cloud.ec2_endpoint),
@@ -196,7 +215,8 @@ async fn identity(
         warn!(reason = %why, "metadata does not answer; degraded: the journal says who this node is");
         return Ok(identity);
     }
-    let asked = settings.cloud.imds_endpoint.as_ref().map_or("http://169.254.169.254", settings::Endpoint::as_str);
+    let asked =
+        settings.cloud.imds_endpoint.as_ref().map_or("http://169.254.169.254", settings::Endpoint::as_str);
     Err(Failure::unavailable(anyhow!(
         "instance metadata (IMDSv2) at {asked} does not say who this node is, and no journal does: {why}; \
          run enid on an EC2 instance, or set cloud.imds_endpoint"
@@ -217,12 +237,15 @@ async fn instance_type(
         return Ok(known);
     }
     cloud.instance_type(name).await.map_err(|error| {
-        Failure::unavailable(anyhow!("instance type {name} is not in the built-in table, and EC2 does not tell: {error}"))
+        Failure::unavailable(anyhow!(
+            "instance type {name} is not in the built-in table, and EC2 does not tell: {error}"
+        ))
     })
 }
 
 async fn datapath(settings: &Settings, identity: &NodeIdentity) -> Result<Arc<LinuxDatapath>, Failure> {
-    let options = DatapathOptions { veth_prefix: settings.network.veth_prefix.clone(), ..DatapathOptions::default() };
+    let options =
+        DatapathOptions { veth_prefix: settings.network.veth_prefix.clone(), ..DatapathOptions::default() };
     let datapath = LinuxDatapath::start(options).context("start the datapath")?;
     datapath.set_up_node(&node_wiring(settings, identity)).await.context("set up the node's network")?;
     Ok(Arc::new(datapath))

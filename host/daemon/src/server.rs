@@ -130,9 +130,11 @@ async fn connection(stream: UnixStream, desk: &Desk) -> io::Result<()> {
         peer_stream.fds.clear();
         let reply = match Request::from_body(&body) {
             Ok(request) => desk.serve(request, netns).await,
-            Err(error @ (MessageError::Newer { .. } | MessageError::Unknown { .. } | MessageError::Malformed { .. })) => {
-                error.to_reply()
-            }
+            Err(
+                error @ (MessageError::Newer { .. }
+                | MessageError::Unknown { .. }
+                | MessageError::Malformed { .. }),
+            ) => error.to_reply(),
         };
         peer_stream.send(&reply).await?;
     }
@@ -155,9 +157,10 @@ impl Peer {
                 Ok(None) => {}
                 Err(error) => return self.refuse(error).await,
             }
-            let read = tokio::time::timeout_at(deadline, self.stream.async_io(Interest::READABLE, || {
-                receive(&self.stream, &mut self.fds)
-            }));
+            let read = tokio::time::timeout_at(
+                deadline,
+                self.stream.async_io(Interest::READABLE, || receive(&self.stream, &mut self.fds)),
+            );
             let bytes = read.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             if bytes.is_empty() {
                 return if self.decoder.is_between_frames() {
@@ -180,7 +183,8 @@ impl Peer {
 
     async fn send(&mut self, reply: &Reply) -> io::Result<()> {
         let frame = reply.to_frame().or_else(|error| {
-            Reply::Failed(Failed::new(Code::Internal, format!("the reply is too large: {error}"), "")).to_frame()
+            Reply::Failed(Failed::new(Code::Internal, format!("the reply is too large: {error}"), ""))
+                .to_frame()
         });
         let frame = frame.map_err(|error| io::Error::other(error.to_string()))?;
         tokio::time::timeout(WRITE_WITHIN, self.stream.write_all(&frame))
@@ -265,8 +269,13 @@ impl Desk {
         if let Some(lease) = held.first()
             && !check.addresses.contains(&lease.address)
         {
-            let message = format!("attachment {attachment} holds {}, prevResult does not list it", lease.address);
-            return Reply::Failed(Failed::new(Code::Drifted, message, format!("prevResult lists {:?}", check.addresses)));
+            let message =
+                format!("attachment {attachment} holds {}, prevResult does not list it", lease.address);
+            return Reply::Failed(Failed::new(
+                Code::Drifted,
+                message,
+                format!("prevResult lists {:?}", check.addresses),
+            ));
         }
         let (reply, answer) = oneshot::channel();
         self.ask(Asked::Check { attachment, netns, reply }, answer).await
@@ -314,7 +323,11 @@ fn invalid(error: &InvalidId) -> Reply {
 }
 
 fn stopping() -> Reply {
-    Reply::Failed(Failed::new(Code::TryAgainLater, "the daemon is stopping", "the next one serves the same call"))
+    Reply::Failed(Failed::new(
+        Code::TryAgainLater,
+        "the daemon is stopping",
+        "the next one serves the same call",
+    ))
 }
 
 fn report(document: &impl serde::Serialize) -> Reply {
@@ -349,7 +362,9 @@ fn in_wire_words(answered: &Answered) -> Reply {
                 Refusal::UnknownAttachment(_) => (Code::NotAttached, "it was never added, or was deleted"),
                 Refusal::AlreadyUnderWay(_) => (Code::TryAgainLater, "wait for the first call's answer"),
                 Refusal::DeletedMeanwhile(_) => (Code::TryAgainLater, "a DEL came while ADD was under way"),
-                Refusal::Kernel { .. } => (kernel_code(wired.as_ref()), "nothing of it was left in the kernel"),
+                Refusal::Kernel { .. } => {
+                    (kernel_code(wired.as_ref()), "nothing of it was left in the kernel")
+                }
                 Refusal::QueueFull { .. } => (Code::TryAgainLater, "the node is short of addresses"),
             };
             failed(code, refusal.to_string(), advice)
@@ -357,7 +372,8 @@ fn in_wire_words(answered: &Answered) -> Reply {
         Answered::Checked(drifts) if drifts.is_empty() => Reply::Checked,
         Answered::Checked(drifts) => {
             let all: Vec<&str> = drifts.iter().map(|drift| drift.what.as_str()).collect();
-            failed(Code::Drifted, format!("the pod's network is not as ADD left it: {}", all.join("; ")), "")
+            let message = format!("the pod's network is not as ADD left it: {}", all.join("; "));
+            failed(Code::Drifted, message, "a repeated ADD mends it, and so does a new sandbox")
         }
         Answered::Unreadable(error) => failed(datapath_code(error), error.to_string(), ""),
     }

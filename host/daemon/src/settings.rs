@@ -193,9 +193,9 @@ impl Default for Network {
 pub fn load(file: &Path) -> Result<Settings, Problems> {
     let unreadable = |why: String| Problems(vec![Problem::Unreadable { file: file.to_owned(), why }]);
     let mut bytes = Vec::new();
-    File::open(file)
-        .and_then(|open| open.take(MAX_FILE + 1).read_to_end(&mut bytes))
-        .map_err(|why| unreadable(format!("cannot read the settings: {why}; write the file, or name another")))?;
+    File::open(file).and_then(|open| open.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(|why| {
+        unreadable(format!("cannot read the settings: {why}; write the file, or name another"))
+    })?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(unreadable(format!("larger than {MAX_FILE} bytes, and so not a settings file")));
     }

@@ -38,9 +38,10 @@ pub(crate) fn strategy(strategy: &Strategy, directory: &Path) -> StrategyConfig 
         memory: usize::try_from(strategy.limits.memory_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20),
         ..Limits::default()
     };
-    let fallback = strategy.fallback.as_ref().map(|source| {
-        Box::new(StrategyConfig { limits: limits.clone(), ..component(source, directory) })
-    });
+    let fallback = strategy
+        .fallback
+        .as_ref()
+        .map(|source| Box::new(StrategyConfig { limits: limits.clone(), ..component(source, directory) }));
     StrategyConfig {
         settings: strategy.settings.clone(),
         limits,

@@ -26,26 +26,47 @@ pub trait Cloud: Send + Sync + 'static {
     /// `DescribeInstanceTypes` for one type.
     fn instance_type(&self, name: &str) -> impl Future<Output = Result<InstanceType, CloudError>> + Send;
     /// `DescribeNetworkInterfaces` filtered by this instance: all ENIs attached to it.
-    fn enis(&self, identity: &NodeIdentity) -> impl Future<Output = Result<Vec<CloudEni>, CloudError>> + Send;
+    fn enis(&self, identity: &NodeIdentity)
+    -> impl Future<Output = Result<Vec<CloudEni>, CloudError>> + Send;
     /// `DescribeSubnets` in the VPC and zone, tags read. `cluster` is the configured cluster name.
-    fn subnets(&self, vpc: &VpcId, zone: &str, cluster: Option<&str>)
-    -> impl Future<Output = Result<Vec<CloudSubnet>, CloudError>> + Send;
+    fn subnets(
+        &self,
+        vpc: &VpcId,
+        zone: &str,
+        cluster: Option<&str>,
+    ) -> impl Future<Output = Result<Vec<CloudSubnet>, CloudError>> + Send;
     /// `CreateNetworkInterface`.
     fn create_eni(&self, new: &NewEni) -> impl Future<Output = Result<CloudEni, CloudError>> + Send;
     /// `AttachNetworkInterface`; returns as soon as EC2 accepts.
-    fn attach_eni(&self, identity: &NodeIdentity, eni: &EniId, seat: Seat)
-    -> impl Future<Output = Result<EniAttachmentId, CloudError>> + Send;
+    fn attach_eni(
+        &self,
+        identity: &NodeIdentity,
+        eni: &EniId,
+        seat: Seat,
+    ) -> impl Future<Output = Result<EniAttachmentId, CloudError>> + Send;
     /// `ModifyNetworkInterfaceAttribute`: `Attachment.DeleteOnTermination = true`.
-    fn delete_with_instance(&self, eni: &EniId, attachment: &EniAttachmentId)
-    -> impl Future<Output = Result<(), CloudError>> + Send;
+    fn delete_with_instance(
+        &self,
+        eni: &EniId,
+        attachment: &EniAttachmentId,
+    ) -> impl Future<Output = Result<(), CloudError>> + Send;
     /// `DetachNetworkInterface`; returns as soon as EC2 accepts.
-    fn detach_eni(&self, attachment: &EniAttachmentId) -> impl Future<Output = Result<(), CloudError>> + Send;
+    fn detach_eni(&self, attachment: &EniAttachmentId)
+    -> impl Future<Output = Result<(), CloudError>> + Send;
     /// `DeleteNetworkInterface`.
     fn delete_eni(&self, eni: &EniId) -> impl Future<Output = Result<(), CloudError>> + Send;
     /// `AssignPrivateIpAddresses`: only what is new.
-    fn assign(&self, eni: &EniId, supply: Supply) -> impl Future<Output = Result<Assigned, CloudError>> + Send;
+    fn assign(
+        &self,
+        eni: &EniId,
+        supply: Supply,
+    ) -> impl Future<Output = Result<Assigned, CloudError>> + Send;
     /// `UnassignPrivateIpAddresses`.
-    fn unassign(&self, eni: &EniId, give_back: &Assigned) -> impl Future<Output = Result<(), CloudError>> + Send;
+    fn unassign(
+        &self,
+        eni: &EniId,
+        give_back: &Assigned,
+    ) -> impl Future<Output = Result<(), CloudError>> + Send;
 }
 
 /// What the kernel said after wiring a pod.
@@ -113,13 +134,20 @@ pub trait Datapath: Send + Sync + 'static {
     /// Removes the ENI's rule and table; the link leaves with the ENI.
     fn tear_down_eni(&self, eni: &EniWiring) -> impl Future<Output = Result<(), DatapathError>> + Send;
     /// Wires a pod. On failure nothing of it is left.
-    fn wire_pod(&self, pod: &PodWiring, netns: OwnedFd) -> impl Future<Output = Result<Wired, DatapathError>> + Send;
+    fn wire_pod(
+        &self,
+        pod: &PodWiring,
+        netns: OwnedFd,
+    ) -> impl Future<Output = Result<Wired, DatapathError>> + Send;
     /// Removes the pod's rules and route at once, and its veth soon after. Only what `host_veth` still
     /// owns is touched, so a late call never hurts the address's next owner.
     fn unwire_pod(&self, pod: &PodWiring) -> impl Future<Output = Result<(), DatapathError>> + Send;
     /// Compares the pod with its wiring; empty when all is well. Without `netns` only the host side.
-    fn check_pod(&self, pod: &PodWiring, netns: Option<OwnedFd>)
-    -> impl Future<Output = Result<Vec<Drift>, DatapathError>> + Send;
+    fn check_pod(
+        &self,
+        pod: &PodWiring,
+        netns: Option<OwnedFd>,
+    ) -> impl Future<Output = Result<Vec<Drift>, DatapathError>> + Send;
     /// All pod interfaces of ours that the kernel has.
     fn pods(&self) -> impl Future<Output = Result<Vec<ObservedPod>, DatapathError>> + Send;
 }

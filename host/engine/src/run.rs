@@ -200,7 +200,8 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
         self.happen(Event::Tick);
         loop {
             let now = self.ports.clock.now();
-            let wake = tokio::time::Instant::now() + self.node.next_wake(now).since(now).max(Duration::from_millis(1));
+            let wake = tokio::time::Instant::now()
+                + self.node.next_wake(now).since(now).max(Duration::from_millis(1));
             tokio::select! {
                 biased;
                 changed = shutdown.changed() => {
@@ -269,7 +270,9 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                     }
                     Query::Address(address) => View::Explanation(self.node.explain_address(address, now)),
                     Query::Eni(eni) => View::Explanation(self.node.explain_eni(&eni)),
-                    Query::Pod(pod) => View::Explanation(self.node.explain_pod(&pod.namespace, &pod.name, now)),
+                    Query::Pod(pod) => {
+                        View::Explanation(self.node.explain_pod(&pod.namespace, &pod.name, now))
+                    }
                 };
                 // Who asked may have gone: then nobody minds.
                 let _gone = reply.send(view);
@@ -488,9 +491,13 @@ pub async fn perform_call<C: Cloud>(
 ) -> Result<CloudReply, CloudError> {
     Ok(match call {
         CloudCall::Enis => CloudReply::Enis(cloud.enis(identity).await?),
-        CloudCall::Subnets => CloudReply::Subnets(cloud.subnets(&identity.vpc, &identity.zone, cluster).await?),
+        CloudCall::Subnets => {
+            CloudReply::Subnets(cloud.subnets(&identity.vpc, &identity.zone, cluster).await?)
+        }
         CloudCall::Create(new) => CloudReply::Created(Box::new(cloud.create_eni(new).await?)),
-        CloudCall::Attach { eni, seat } => CloudReply::Attached(cloud.attach_eni(identity, eni, *seat).await?),
+        CloudCall::Attach { eni, seat } => {
+            CloudReply::Attached(cloud.attach_eni(identity, eni, *seat).await?)
+        }
         CloudCall::DeleteWithInstance { eni, attachment } => {
             cloud.delete_with_instance(eni, attachment).await?;
             CloudReply::Done
@@ -513,7 +520,8 @@ pub async fn perform_call<C: Cloud>(
 
 /// Resolves the strategy's indices to the subnets they stand for.
 pub fn in_order(decision: Decision<Vec<u16>>, subnets: &[SubnetId]) -> Decision<Vec<SubnetId>> {
-    let target = decision.target.iter().filter_map(|index| subnets.get(usize::from(*index)).cloned()).collect();
+    let target =
+        decision.target.iter().filter_map(|index| subnets.get(usize::from(*index)).cloned()).collect();
     Decision {
         target,
         rung: decision.rung,
@@ -529,7 +537,9 @@ pub fn in_order(decision: Decision<Vec<u16>>, subnets: &[SubnetId]) -> Decision<
 fn log_event(event: &Event) {
     match event {
         Event::Cloud { result: Err(error), .. } => match error.kind {
-            CloudErrorKind::Denied => error!(call = %error.call, reason = %error, "EC2 refuses; check the IAM policy"),
+            CloudErrorKind::Denied => {
+                error!(call = %error.call, reason = %error, "EC2 refuses; check the IAM policy")
+            }
             CloudErrorKind::Throttled
             | CloudErrorKind::NoFreeAddresses
             | CloudErrorKind::NoFreeBlocks

@@ -15,7 +15,7 @@
 
 use std::env;
 use std::io::{self, Write};
-use std::process::ExitCode;
+use std::process;
 
 use enid_protocol::cni::call::Call;
 use enid_protocol::cni::version::CniVersion;
@@ -26,12 +26,12 @@ mod netns;
 mod stdin;
 mod verb;
 
-fn main() -> ExitCode {
+fn main() -> ! {
     let answer = match Call::read(|name| env::var_os(name)) {
         Ok(call) => verb::perform(call),
         Err(error) => verb::Answer::Failed(error.document(CniVersion::CURRENT)),
     };
-    match answer {
+    let succeeded = match &answer {
         verb::Answer::About => {
             let versions = CniVersion::ALL.map(CniVersion::as_str).join(", ");
             // Nothing can be done for a person whose terminal is gone.
@@ -41,18 +41,18 @@ fn main() -> ExitCode {
                  Container runtimes run it with CNI_COMMAND set (https://www.cni.dev/docs/spec/).",
                 env!("CARGO_PKG_VERSION")
             );
-            ExitCode::SUCCESS
+            true
         }
-        verb::Answer::Silent => ExitCode::SUCCESS,
-        verb::Answer::Document(document) => {
-            print(&document).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
-        }
+        verb::Answer::Silent => true,
+        verb::Answer::Document(document) => print(document).is_ok(),
         verb::Answer::Failed(document) => {
             // The exit code says it even if nobody reads the document.
-            let _ = print(&document);
-            ExitCode::FAILURE
+            let _ = print(document);
+            false
         }
-    }
+    };
+    // Without giving memory back piece by piece first: the runtime waits for the end.
+    process::exit(i32::from(!succeeded))
 }
 
 /// The one write to stdout.

@@ -192,9 +192,10 @@ fn run_tier(workspace: &Workspace, tier: &Tier, programs: &[Program], required: 
     }
     let begun = Instant::now();
     let tally = match tier.tests {
-        Tests::Packages(names) => {
-            run_programs(workspace, programs.iter().filter(|program| names.contains(&program.package.as_str())))
-        }
+        Tests::Packages(names) => run_programs(
+            workspace,
+            programs.iter().filter(|program| names.contains(&program.package.as_str())),
+        ),
         Tests::OtherPackages => {
             run_programs(workspace, programs.iter().filter(|program| !has_own_tier(&program.package)))
         }

@@ -46,7 +46,10 @@ impl WarmPool for Batched {
             placement: Placement::Pack,
         };
         let batch = batches.batch;
-        Ok(Answer::new(band, format!("{demand} pods ask for {} batches of {batch}: {total} addresses", total / batch)))
+        Ok(Answer::new(
+            band,
+            format!("{demand} pods ask for {} batches of {batch}: {total} addresses", total / batch),
+        ))
     }
 }
 
@@ -70,9 +73,16 @@ mod tests {
     #[test]
     fn totals_move_in_batches() {
         // batch, percent, demand, total
-        for (batch, percent, demand, expected) in
-            [(16, 50, 0, 16), (16, 50, 8, 16), (16, 50, 9, 32), (16, 50, 24, 32), (16, 0, 0, 0), (16, 0, 1, 16), (4, 100, 5, 12), (1, 0, 7, 7)]
-        {
+        for (batch, percent, demand, expected) in [
+            (16, 50, 0, 16),
+            (16, 50, 8, 16),
+            (16, 50, 9, 32),
+            (16, 50, 24, 32),
+            (16, 0, 0, 0),
+            (16, 0, 1, 16),
+            (4, 100, 5, 12),
+            (1, 0, 7, 7),
+        ] {
             let batches: Batches = settings(&[int("batch", batch), int("least_free_percent", percent)]);
             assert_eq!(total(&batches, demand), expected, "{batch} {percent} {demand}");
         }

@@ -1,6 +1,7 @@
 //! CNI calls as a container runtime makes them: one by one, in bursts, until the node is full, after restarts.
 
 use std::path::PathBuf;
+use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -109,13 +110,19 @@ impl Calls {
     }
 
     fn add_many(&self, pods: &[Sandbox], at_once: usize) -> Result<(Vec<Duration>, Duration)> {
-        let begun = Instant::now();
         let share = pods.len().div_ceil(at_once);
+        let shares = pods.chunks(share);
+        // Nobody starts before everybody could: the threads are not what is measured.
+        let start = Barrier::new(shares.len() + 1);
+        let mut begun = Instant::now();
         let taken: Vec<Result<Vec<Duration>>> = thread::scope(|scope| {
-            let workers: Vec<_> = pods
-                .chunks(share)
-                .map(|mine| scope.spawn(move || mine.iter().map(|pod| self.plugin().add(pod)).collect()))
-                .collect();
+            let add_all = |mine: &[Sandbox]| {
+                start.wait();
+                mine.iter().map(|pod| self.plugin().add(pod)).collect()
+            };
+            let workers: Vec<_> = shares.map(|mine| scope.spawn(move || add_all(mine))).collect();
+            start.wait();
+            begun = Instant::now();
             let ended = |worker: thread::ScopedJoinHandle<'_, _>| {
                 worker.join().unwrap_or_else(|_| Err(anyhow!("a worker panicked")))
             };

@@ -1,0 +1,65 @@
+//! A node at work: the real plugin, the real daemon, real kernels, and a VPC behind the real wire.
+//!
+//! Map: `cni` calls and their results · `supply` where addresses come from · `restart` crashes and orderly ends ·
+//! `reload` settings and components that change · `questions` what people are told.
+#![expect(clippy::unwrap_used, reason = "a test that cannot arrange its world fails")]
+
+mod cni;
+mod questions;
+mod reload;
+mod restart;
+mod supply;
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use e2e::daemon::Daemon;
+use e2e::lab::Lab;
+use e2e::node::Node;
+use e2e::patience::wait_until_true;
+use e2e::pod::{Pod, address_of};
+use enid_vpc_lab::probe::{self, Mirror};
+use serde_json::Value;
+
+/// A packet on one machine takes microseconds; the machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the kernel may take to make a link disappear after DEL was answered.
+const LINK_END: Duration = Duration::from_secs(5);
+/// An ENI takes some seconds to come in the lab.
+const GROWTH: Duration = Duration::from_secs(25);
+
+/// A lab whose m5.large is ready to serve.
+fn ready(test: &str) -> (Lab, Node, Daemon) {
+    let lab = Lab::up(test);
+    let node = lab.m5();
+    let daemon = node.start();
+    daemon.wait_until_ready();
+    (lab, node, daemon)
+}
+
+/// Whether a pod reaches something and is seen there as `seen_as`.
+#[track_caller]
+fn reaches(pod: &Pod, target: Ipv4Addr, seen_as: Ipv4Addr) {
+    let seen = probe::connect(&pod.namespace, SocketAddr::from((target, 7000)), PATIENCE);
+    let seen = seen.unwrap_or_else(|error| panic!("{} → {target}: {error}", pod.name));
+    assert_eq!(seen.ip(), seen_as, "{} → {target}", pod.name);
+}
+
+/// A listener that says whom it sees.
+fn listen(pod: &Pod, address: Ipv4Addr) -> Mirror {
+    Mirror::listen(&pod.namespace, SocketAddrV4::new(address, 7000)).unwrap()
+}
+
+#[track_caller]
+fn nothing_is_left_of(node: &Node, pod: &Pod, address: Ipv4Addr) {
+    assert_eq!(node.kernel().mentions(address), Vec::<String>::new());
+    wait_until_true("the host veth is gone", LINK_END, || node.kernel().link(&pod.host_veth()).is_none());
+}
+
+#[track_caller]
+fn distinct(results: &[Value]) -> BTreeSet<Ipv4Addr> {
+    let addresses: BTreeSet<Ipv4Addr> = results.iter().map(address_of).collect();
+    assert_eq!(addresses.len(), results.len(), "two pods share an address: {results:?}");
+    addresses
+}
