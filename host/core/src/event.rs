@@ -98,7 +98,8 @@ pub enum Event {
     Reconfigured(Box<crate::node::Config>),
     /// A strategy was replaced: ask again.
     StrategyReplaced,
-    /// Pods that the kernel routes to: observed once at start.
+    /// Pods that the kernel routes to: observed at start and every minute or so. A look that comes in says
+    /// nothing about what was wired while it was under way.
     PodsObserved(BTreeMap<Ipv4Addr, String>),
     /// Time passed.
     Tick,
@@ -288,6 +289,12 @@ pub enum Refusal {
         /// The address.
         address: Ipv4Addr,
         /// The kernel's answer.
+        why: String,
+    },
+    /// The journal cannot be written, so what follows would not outlive the daemon.
+    #[error("the journal cannot be written: {why}")]
+    Journal {
+        /// Why.
         why: String,
     },
     /// Too many ADDs wait already.

@@ -41,8 +41,15 @@ pub use explain::Explanation;
 pub use restore::Remembered;
 pub use view::{AddressStatus, EniStatus, PoolStatus, Status, StrategyStatus, SubnetStatus};
 
-/// ADDs that may wait at once; more than any node runs pods.
-pub const MAX_WAITERS: usize = 2_000;
+/// ADDs that may wait at once: as many as any node runs pods, and fewer than the daemon takes connections, so
+/// that a DEL, which may be what they wait for, always finds one.
+pub const MAX_WAITERS: usize = 768;
+/// How far the clock of the plugin, which dates spooled DELs, may lag behind ours, which never steps back
+/// while we run. Containers' ids are not used twice, so that erring this far never meets a younger pod.
+const CLOCK_SKEW: Duration = Duration::from_secs(5);
+/// The least time between two looks at the kernel that both say that a pod is gone: the second must have
+/// begun after the first came in.
+const LOOKS_APART: Duration = Duration::from_secs(30);
 /// How often EC2 is looked at when nothing asks for it sooner.
 const OBSERVE_EVERY: Duration = Duration::from_secs(60);
 /// The least time between two questions to the warm-pool strategy: bursts share one answer.
@@ -203,6 +210,8 @@ pub struct NodeState {
     departed: BTreeMap<EniId, Timestamp>,
     /// Pods that the kernel routes to and no lease accounts for.
     strangers: BTreeMap<Ipv4Addr, String>,
+    /// Pods that the last look at the kernel did not find, and since which look.
+    unseen: BTreeMap<Ipv4Addr, Timestamp>,
     /// Whether the ENIs are known: from EC2, or from the journal.
     seen: bool,
     observe_at: Timestamp,
@@ -245,6 +254,7 @@ impl NodeState {
             returned: BTreeMap::new(),
             departed: BTreeMap::new(),
             strangers: BTreeMap::new(),
+            unseen: BTreeMap::new(),
             seen: false,
             observe_at: now,
             subnets_at: now,
@@ -287,7 +297,7 @@ impl NodeState {
                 self.asking.last = Timestamp(0);
                 self.subnets_at = now;
             }
-            Event::PodsObserved(pods) => self.pods_observed(pods, now),
+            Event::PodsObserved(pods) => self.pods_observed(pods, now, &mut effects),
             Event::Tick => {}
             Event::Stop => self.stop(&mut effects),
         }

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use enid_core::cloud::NodeIdentity;
 use enid_engine::run::Request;
-use enid_policy_wasm::{Kind, Policy, PolicyConfig};
+use enid_policy_wasm::{Kind, Policy, PolicyConfig, StrategyConfig};
 use futures::StreamExt;
 use inotify::{EventStream, Inotify, WatchMask};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
@@ -31,32 +31,34 @@ pub(crate) struct Reloader {
     policy: Arc<Policy>,
     engine: mpsc::Sender<Request>,
     identity: NodeIdentity,
-    digests: BTreeMap<PathBuf, Option<u64>>,
+    loaded: Fingerprints,
 }
 
 impl Reloader {
-    /// A reloader for `settings`, which were read from `file`.
+    /// A reloader for `settings`, which were read from `file`, and components as `loaded`.
     pub(crate) fn new(
         file: &Path,
         settings: Settings,
         policy: Arc<Policy>,
+        loaded: Fingerprints,
         engine: mpsc::Sender<Request>,
         identity: NodeIdentity,
     ) -> Self {
         let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-        let digests = fingerprints(&strategies::policy(&settings));
-        Self { file, settings, policy, engine, identity, digests }
+        Self { file, settings, policy, engine, identity, loaded }
     }
 
-    /// Reloads on SIGHUP and on changes, until aborted.
-    pub(crate) async fn run(mut self) {
-        let mut hangup = match signal(SignalKind::hangup()) {
-            Ok(hangup) => hangup,
-            Err(why) => return error!(%why, "SIGHUP cannot be listened to; restart to change settings"),
-        };
-        let mut watch = self.watch();
+    /// Reloads on SIGHUP and on changes, until aborted. Looks once at the start: something may have changed
+    /// while the daemon was starting.
+    pub(crate) async fn run(mut self, mut hangup: Signal) {
         loop {
+            // Watched before it is read, so that no change falls between the two.
             let files = self.watched();
+            let mut watch = self.watch(&files);
+            self.reload().await;
+            if self.watched() != files {
+                continue;
+            }
             let changed = async {
                 match &mut watch {
                     Some(watch) => watch.changed(&files).await,
@@ -73,8 +75,6 @@ impl Reloader {
                 }
                 () = changed => tokio::time::sleep(QUIET).await,
             }
-            self.reload().await;
-            watch = self.watch();
         }
     }
 
@@ -86,8 +86,8 @@ impl Reloader {
         files
     }
 
-    fn watch(&self) -> Option<Watch> {
-        match Watch::new(&self.watched()) {
+    fn watch(&self, files: &BTreeSet<PathBuf>) -> Option<Watch> {
+        match Watch::new(files) {
             Ok(watch) => Some(watch),
             Err(why) => {
                 warn!(reason = %why, "files cannot be watched; send SIGHUP after a change");
@@ -112,17 +112,28 @@ impl Reloader {
                 warn!(part, "takes effect at the next start");
             }
         }
-        let before = strategies::policy(&self.settings);
-        let mut taken = new.clone();
-        let digests = fingerprints(&strategies::policy(&new));
-        let mut replaced = false;
-        for kind in [Kind::WarmPool, Kind::MaxPods, Kind::SubnetSelection] {
-            match self.replace(kind, &before, &strategies::policy(&new), &digests).await {
-                Ok(changed) => replaced |= changed,
-                Err(()) => keep(kind, &self.settings, &mut taken),
+        let (before, after) = (strategies::policy(&self.settings), strategies::policy(&new));
+        let found = Fingerprints::of(&after);
+        let changed: Vec<Kind> = [Kind::WarmPool, Kind::MaxPods, Kind::SubnetSelection]
+            .into_iter()
+            .filter(|kind| before.of(*kind) != after.of(*kind) || found.differ(&self.loaded, after.of(*kind)))
+            .collect();
+        let mut taken = new;
+        // These take effect at the next start, so until then the old ones hold everywhere.
+        taken.node.runtime_dir = self.settings.node.runtime_dir.clone();
+        taken.cloud = self.settings.cloud.clone();
+        taken.network.veth_prefix = self.settings.network.veth_prefix.clone();
+        if !changed.is_empty() {
+            if let Err(why) = self.admissible(&after).await {
+                // Remembered, so that it is said once and not with every change of another file.
+                self.loaded = found;
+                return error!(reason = %why, "nothing of the change is taken over; the running settings and strategies stay");
+            }
+            for kind in &changed {
+                self.replace(*kind, after.of(*kind).clone(), &mut taken).await;
             }
         }
-        self.digests = digests;
+        self.loaded = found;
         if node_config(&taken) != node_config(&self.settings) || taken.network != self.settings.network {
             info!("settings taken over");
             let config = Box::new(node_config(&taken));
@@ -130,44 +141,35 @@ impl Reloader {
             // The engine is gone only at shutdown.
             let _gone = self.engine.send(Request::Reconfigure { config, wiring }).await;
         }
-        if replaced {
+        if !changed.is_empty() {
             let _gone = self.engine.send(Request::StrategyReplaced).await;
         }
         self.settings = taken;
     }
 
-    /// Replaces the strategy of one kind when its configuration or its file changed; says whether it did.
-    async fn replace(
-        &self,
-        kind: Kind,
-        before: &PolicyConfig,
-        after: &PolicyConfig,
-        digests: &BTreeMap<PathBuf, Option<u64>>,
-    ) -> Result<bool, ()> {
-        let (old, new) = (before.of(kind), after.of(kind));
-        let one = |config| PolicyConfig { warm_pool: config, ..PolicyConfig::default() };
-        let touched = strategies::files(&one(new.clone()))
-            .iter()
-            .any(|file| digests.get(file) != self.digests.get(file));
-        if old == new && !touched {
-            return Ok(false);
+    /// Loads all strategies aside: a change is taken over as a whole or not at all.
+    async fn admissible(&self, config: &PolicyConfig) -> Result<(), String> {
+        let config = config.clone();
+        match tokio::task::spawn_blocking(move || Policy::new(config).map(drop)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => Err(format!("{:#}", anyhow::Error::from(why))),
+            Err(why) => Err(why.to_string()),
         }
+    }
+
+    /// Switches to a strategy that was found admissible a moment ago.
+    async fn replace(&self, kind: Kind, config: StrategyConfig, taken: &mut Settings) {
         let policy = Arc::clone(&self.policy);
-        let config = new.clone();
-        match tokio::task::spawn_blocking(move || policy.replace(kind, config)).await {
+        let why = match tokio::task::spawn_blocking(move || policy.replace(kind, config)).await {
             Ok(Ok(report)) => {
                 info!(kind = %kind, strategy = %report.label, replaced = ?report.replaced, "strategy taken over");
-                Ok(true)
+                return;
             }
-            Ok(Err(why)) => {
-                error!(%kind, reason = %format!("{:#}", anyhow::Error::from(why)), "the strategy is not taken over; the running one stays");
-                Err(())
-            }
-            Err(why) => {
-                error!(%kind, %why, "loading the strategy failed; the running one stays");
-                Err(())
-            }
-        }
+            Ok(Err(why)) => format!("{:#}", anyhow::Error::from(why)),
+            Err(why) => why.to_string(),
+        };
+        error!(kind = %kind, reason = %why, "the strategy changed while it was loaded; the running one stays");
+        keep(kind, &self.settings, taken);
     }
 }
 
@@ -180,16 +182,28 @@ fn keep(kind: Kind, old: &Settings, new: &mut Settings) {
     }
 }
 
-/// A number per component file that changes with its bytes; `None` when it cannot be read.
-fn fingerprints(config: &PolicyConfig) -> BTreeMap<PathBuf, Option<u64>> {
-    use std::hash::{DefaultHasher, Hasher};
-    let fingerprint = |path: &PathBuf| {
-        let bytes = std::fs::read(path).ok()?;
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&bytes);
-        Some(hasher.finish())
-    };
-    strategies::files(config).into_iter().map(|path| (path.clone(), fingerprint(&path))).collect()
+/// A number per component file that changes with its bytes; `None` for a file that cannot be read.
+#[derive(Debug, Default)]
+pub(crate) struct Fingerprints(BTreeMap<PathBuf, Option<u64>>);
+
+impl Fingerprints {
+    /// Of the files behind `config`, as they are now.
+    pub(crate) fn of(config: &PolicyConfig) -> Self {
+        use std::hash::{DefaultHasher, Hasher};
+        let fingerprint = |path: &PathBuf| {
+            let bytes = std::fs::read(path).ok()?;
+            let mut hasher = DefaultHasher::new();
+            hasher.write(&bytes);
+            Some(hasher.finish())
+        };
+        Self(strategies::files(config).into_iter().map(|path| (path.clone(), fingerprint(&path))).collect())
+    }
+
+    /// Whether a file behind `strategy` is another one than in `earlier`.
+    fn differ(&self, earlier: &Self, strategy: &StrategyConfig) -> bool {
+        let one = PolicyConfig { warm_pool: strategy.clone(), ..PolicyConfig::default() };
+        strategies::files(&one).iter().any(|file| self.0.get(file) != earlier.0.get(file))
+    }
 }
 
 /// Directories under watch: files are replaced by renaming, which a watch on the file itself would miss.
@@ -215,7 +229,14 @@ impl Watch {
         let names: BTreeSet<&OsStr> = files.iter().filter_map(|file| file.file_name()).collect();
         while let Some(event) = self.events.next().await {
             match event {
-                Ok(event) if event.name.as_deref().is_some_and(|name| names.contains(name)) => return,
+                // Names that start with `..` are how Kubernetes swaps a mounted directory as a whole.
+                Ok(event)
+                    if event.name.as_deref().is_some_and(|name| {
+                        names.contains(name) || name.as_encoded_bytes().starts_with(b"..")
+                    }) =>
+                {
+                    return;
+                }
                 Ok(_) => {}
                 Err(why) => {
                     warn!(reason = %why, "the watch on files broke; send SIGHUP after a change");

@@ -20,12 +20,12 @@ use enid_protocol::message::Reply;
 use enid_protocol::spool::{LockedSpool, Spool};
 use enid_store_file::Journal;
 use tokio::runtime::{Builder, Handle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::failure::Failure;
-use crate::reload::Reloader;
+use crate::reload::{Fingerprints, Reloader};
 use crate::server::{self, Desk};
 use crate::settings::{self, Settings};
 use crate::strategies;
@@ -64,12 +64,14 @@ pub(crate) fn run(config: &Path) -> Result<(), Failure> {
         .context("start the runtime")?;
     // From here on: the errands' thread is there already and stays as it was.
     if let Err(why) = rustix::process::setpriority_process(None, NICE) {
-        debug!(reason = %why, "the scheduler's priority stays as it is");
+        warn!(reason = %why, "ADDs get no priority on a busy node; allow CAP_SYS_NICE or start with a lower nice value");
     }
     front.block_on(daemon(settings, config, errands.handle()))
 }
 
 async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(), Failure> {
+    // First, so that none of them ends a daemon that is still starting.
+    let mut signals = Signals::listen()?;
     let runtime_dir = settings.node.runtime_dir.clone();
     private_directory(&runtime_dir).map_err(Failure::in_use)?;
     server::expect_unused(&runtime_dir.join("enid.sock")).map_err(Failure::in_use)?;
@@ -79,6 +81,7 @@ async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(),
     }
     // Compiles while the rest of the start goes on.
     let to_load = strategies::policy(&settings);
+    let loaded = Fingerprints::of(&to_load);
     let policy = errands.spawn_blocking(move || Policy::new(to_load));
     let cloud = Arc::new(AwsCloud::connect(cloud_options(&settings)).map_err(Failure::settings)?);
     let remembered = Remembered::from_records(&replay.records);
@@ -93,7 +96,7 @@ async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(),
     };
     let (identity, instance_type) =
         errands.spawn(who).await.map_err(|error| Failure::from(anyhow!(error)))??;
-    // The kernel last: whatever refuses to start leaves it as it was.
+    // The kernel last: settings, strategies and metadata that refuse to start leave it as it was.
     let policy = policy.await.map_err(|error| Failure::from(anyhow!(error)))?;
     let policy = Arc::new(policy.map_err(strategies::refused)?);
     let datapath = datapath(&settings, &identity).await?;
@@ -120,17 +123,18 @@ async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(),
     };
     let (requests, inbox) = mpsc::channel(QUEUE);
     let (shutdown, stopped) = watch::channel(false);
+    let (closed, closing) = watch::channel(false);
     let engine = tokio::spawn(Engine::new(ports, node, effects, errands.clone()).run(inbox, stopped));
     let desk = Desk { engine: requests.clone(), clock };
 
     let listener = open_for_business(&runtime_dir, &desk).await?;
     info!(socket = %runtime_dir.join("enid.sock").display(), "serving");
-    let server = tokio::spawn(server::serve(listener, desk.clone()));
+    let server = tokio::spawn(server::serve(listener, desk.clone(), closing));
     let spool = tokio::spawn(keep_spool_empty(runtime_dir.join("spool"), desk));
-    let reloader = Reloader::new(file, settings, policy, requests, identity);
-    let reloading = errands.spawn(reloader.run());
+    let reloader = Reloader::new(file, settings, policy, loaded, requests, identity);
+    let reloading = errands.spawn(reloader.run(signals.hangup));
 
-    wait_for_end(&engine).await?;
+    wait_for_end(&engine, &mut signals.terminate, &mut signals.interrupt).await?;
     info!("stopping");
     reloading.abort();
     spool.abort();
@@ -139,7 +143,10 @@ async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(),
     if let Err(why) = engine.await {
         error!(%why, "the engine did not end by itself");
     }
-    server.abort();
+    let _nobody_listens = closed.send(true);
+    if let Err(why) = server.await {
+        error!(%why, "the server did not end by itself");
+    }
     // Gone before the next daemon binds; a leftover would be replaced anyway.
     let _gone = std::fs::remove_file(runtime_dir.join("enid.sock"));
     let datapath = tokio::task::spawn_blocking(move || drop(datapath));
@@ -148,9 +155,28 @@ async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(),
     Ok(())
 }
 
-async fn wait_for_end(engine: &tokio::task::JoinHandle<()>) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen to SIGINT")?;
+/// The signals that the daemon heeds.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup()).context("listen to SIGHUP")?,
+            terminate: signal(SignalKind::terminate()).context("listen to SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("listen to SIGINT")?,
+        })
+    }
+}
+
+async fn wait_for_end(
+    engine: &tokio::task::JoinHandle<()>,
+    terminate: &mut Signal,
+    interrupt: &mut Signal,
+) -> Result<(), Failure> {
     let mut alive = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {

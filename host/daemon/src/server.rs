@@ -22,7 +22,7 @@ use enid_protocol::message::{Add, Added, Check, Del, Failed, MessageError, Reply
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -34,6 +34,9 @@ const READ_WITHIN: Duration = Duration::from_secs(10);
 const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The plugin gives up at its own deadline: we answer a little before.
 const MARGIN: Duration = Duration::from_millis(250);
+
+/// How long connections may take to carry their last answers at shutdown.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why the socket could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -87,17 +90,17 @@ pub(crate) struct Desk {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
-/// Accepts until the task is dropped; connections end with it.
-pub(crate) async fn serve(listener: UnixListener, desk: Desk) {
+/// Accepts until `stopped`; then connections may still carry the answers of the engine that ended before.
+pub(crate) async fn serve(listener: UnixListener, desk: Desk, mut stopped: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         tokio::select! {
             biased;
-            Some(_) = connections.join_next(), if connections.len() >= CONNECTIONS => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+            _ = stopped.changed() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = accept(&listener, &places) => match accepted {
+                Ok((stream, place)) => {
                     let desk = desk.clone();
                     connections.spawn(async move {
                         if let Err(why) = connection(stream, &desk).await {
@@ -112,8 +115,21 @@ pub(crate) async fn serve(listener: UnixListener, desk: Desk) {
                 }
             }
         }
-        while connections.try_join_next().is_some() {}
     }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
+        debug!("connections that say nothing are closed");
+    }
+}
+
+async fn accept(
+    listener: &UnixListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
 }
 
 async fn connection(stream: UnixStream, desk: &Desk) -> io::Result<()> {
@@ -364,6 +380,9 @@ fn in_wire_words(answered: &Answered) -> Reply {
                 Refusal::DeletedMeanwhile(_) => (Code::TryAgainLater, "a DEL came while ADD was under way"),
                 Refusal::Kernel { .. } => {
                     (kernel_code(wired.as_ref()), "nothing of it was left in the kernel")
+                }
+                Refusal::Journal { .. } => {
+                    (Code::TryAgainLater, "make room on the file system of node.runtime_dir")
                 }
                 Refusal::QueueFull { .. } => (Code::TryAgainLater, "the node is short of addresses"),
             };

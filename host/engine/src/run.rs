@@ -4,16 +4,17 @@
 //! and strategies run as tasks of a runtime of their own, so that parsing a long reply or a slow component
 //! never delays an ADD.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use enid_core::builtin;
 use enid_core::cloud::{CloudError, CloudErrorKind, NodeIdentity};
-use enid_core::event::{Answer, CloudCall, CloudReply, Effect, Event, OpId, Record, Ticket};
+use enid_core::event::{Answer, CloudCall, CloudReply, Effect, Event, OpId, Record, Refusal, Ticket};
 use enid_core::ids::{Attachment, EniId, PodName, SubnetId};
 use enid_core::node::{AddressStatus, Config, Explanation, NodeState, Status};
-use enid_core::report::Decision;
+use enid_core::report::{Decision, Rung};
 use enid_core::snapshot::MaxPodsSnapshot;
 use enid_core::time::Timestamp;
 use enid_core::wiring::{NodeWiring, PodWiring};
@@ -169,7 +170,11 @@ pub struct Engine<C, D, S, P, K> {
     next_ticket: u64,
     kernel: FuturesUnordered<BoxFuture<'static, Outcome>>,
     tasks: JoinSet<Event>,
+    /// What happens when a task ends without an outcome: its owner must not wait for ever.
+    otherwise: HashMap<tokio::task::Id, Event>,
     errands: Handle,
+    /// Why the journal cannot be written, while it cannot.
+    journal_broken: Option<String>,
 }
 
 impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P, K> {
@@ -184,7 +189,9 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
             next_ticket: 0,
             kernel: FuturesUnordered::new(),
             tasks: JoinSet::new(),
+            otherwise: HashMap::new(),
             errands,
+            journal_broken: None,
         };
         engine.perform(effects);
         engine
@@ -210,7 +217,7 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                     }
                 }
                 Some(outcome) = self.kernel.next(), if !self.kernel.is_empty() => self.came_back(outcome),
-                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.task_done(done),
+                Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.task_done(done),
                 request = requests.recv() => match request {
                     Some(request) => self.requested(request),
                     None => break,
@@ -219,7 +226,10 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                     kernel_at = tokio::time::Instant::now() + KERNEL_EVERY;
                     self.look_at_kernel();
                 }
-                () = tokio::time::sleep_until(wake) => self.happen(Event::Tick),
+                () = tokio::time::sleep_until(wake) => {
+                    self.mend_journal();
+                    self.happen(Event::Tick);
+                }
             }
         }
         requests.close();
@@ -237,15 +247,22 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                     break;
                 }
                 Some(outcome) = self.kernel.next(), if !self.kernel.is_empty() => self.came_back(outcome),
-                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => self.task_done(done),
+                Some(done) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.task_done(done),
             }
         }
         self.compact();
     }
 
     fn requested(&mut self, request: Request) {
+        self.mend_journal();
         match request {
             Request::Add { attachment, pod, deadline, netns, reply } => {
+                if let Some(why) = self.journal_broken.clone() {
+                    let answer = Answer::Refused(Refusal::Journal { why });
+                    // Who asked may have gone: then nobody minds.
+                    let _gone = reply.send(Reply::Answer { answer, wired: None });
+                    return;
+                }
                 let ticket = self.pend(reply, Some(netns));
                 self.happen(Event::Add { ticket, attachment, pod, deadline });
             }
@@ -287,7 +304,8 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                     }
                     Event::Tick
                 };
-                self.tasks.spawn_on(set_up, &self.errands);
+                let task = self.tasks.spawn_on(set_up, &self.errands);
+                self.otherwise.insert(task.id(), Event::Tick);
             }
             Request::StrategyReplaced => {
                 self.happen(Event::StrategyReplaced);
@@ -330,10 +348,18 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
         }
     }
 
-    fn task_done(&mut self, done: Result<Event, tokio::task::JoinError>) {
+    fn task_done(&mut self, done: Result<(tokio::task::Id, Event), tokio::task::JoinError>) {
         match done {
-            Ok(event) => self.happen(event),
-            Err(why) => error!(%why, "a task of the engine ended without an outcome"),
+            Ok((id, event)) => {
+                self.otherwise.remove(&id);
+                self.happen(event);
+            }
+            Err(why) => {
+                error!(%why, "a task of the engine ended without an outcome; this is a bug of enid");
+                if let Some(event) = self.otherwise.remove(&why.id()) {
+                    self.happen(event);
+                }
+            }
         }
     }
 
@@ -345,28 +371,32 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
     }
 
     fn perform(&mut self, effects: Vec<Effect>) {
-        let mut journal_failed = None;
         let mut failed = Vec::new();
         for effect in effects {
-            match (effect, &journal_failed) {
-                (Effect::Journal(records), None) => {
+            match (effect, &self.journal_broken) {
+                (Effect::Journal(records), _) => {
                     records.iter().for_each(log_record);
-                    if let Err(why) = self.ports.store.append(&records) {
-                        error!(%why, "nothing that depends on these records is done");
-                        journal_failed = Some(why.to_string());
-                    }
+                    self.journal(&records);
                 }
-                (Effect::Journal(_), Some(_)) => {}
                 (Effect::Wire { op, .. }, Some(why)) => {
-                    failed.push(Event::Wired { op, result: Err(why.clone()) });
+                    failed.push(Event::Wired {
+                        op,
+                        result: Err(format!("the journal cannot be written: {why}")),
+                    });
                 }
                 (Effect::Cloud { op, call }, Some(why)) => {
+                    let message = format!("not asked: the journal cannot be written: {why}");
                     let error = CloudError {
                         call: call.name().to_owned(),
-                        kind: CloudErrorKind::Denied,
-                        message: why.clone(),
+                        kind: CloudErrorKind::Unavailable,
+                        message,
                     };
                     failed.push(Event::Cloud { op, result: Err(error) });
+                }
+                (Effect::Answer { ticket, answer: Answer::Added(_) | Answer::Deleted }, Some(why)) => {
+                    // Done, but it would be forgotten: the runtime's next call finds it done.
+                    let answer = Answer::Refused(Refusal::Journal { why: why.clone() });
+                    self.answer(ticket, Reply::Answer { answer, wired: None });
                 }
                 (effect, _) => self.perform_one(effect),
             }
@@ -376,6 +406,34 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
         }
         if self.ports.store.len() > COMPACT_AFTER {
             self.compact();
+        }
+    }
+
+    /// Appends, or writes the whole state anew: memory knows these records already. When neither works
+    /// nothing new is begun until the journal takes the state again.
+    fn journal(&mut self, records: &[Record]) {
+        if self.journal_broken.is_none() && self.ports.store.append(records).is_ok() {
+            return;
+        }
+        match self.ports.store.compact(&self.node.records()) {
+            Ok(()) => {
+                if self.journal_broken.take().is_some() {
+                    info!("the journal can be written again");
+                }
+            }
+            Err(why) => {
+                if self.journal_broken.is_none() {
+                    error!(%why, "the journal cannot be written: no pod is added and EC2 is left alone until it can");
+                }
+                self.journal_broken = Some(why.to_string());
+            }
+        }
+    }
+
+    /// Tries again what broke, before anything else is done; cheap when nothing did.
+    fn mend_journal(&mut self) {
+        if self.journal_broken.is_some() {
+            self.journal(&[]);
         }
     }
 
@@ -417,13 +475,17 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
             })),
             Effect::AskWarmPool(snapshot) => {
                 let strategist = Arc::clone(&self.ports.strategist);
+                let target = builtin::warm_pool(&snapshot).target;
                 let decide = move || Event::WarmPoolDecided(strategist.warm_pool(&snapshot));
-                self.tasks.spawn_blocking_on(decide, &self.errands);
+                self.ask(decide, Event::WarmPoolDecided(stand_in(target)));
             }
             Effect::AskSubnets { snapshot, subnets } => {
                 let strategist = Arc::clone(&self.ports.strategist);
+                let target =
+                    builtin::subnets(&snapshot).target.iter().map(|ranked| ranked.candidate).collect();
+                let otherwise = Event::SubnetsDecided(in_order(stand_in(target), &subnets));
                 let decide = move || Event::SubnetsDecided(in_order(strategist.subnets(&snapshot), &subnets));
-                self.tasks.spawn_blocking_on(decide, &self.errands);
+                self.ask(decide, otherwise);
             }
         }
     }
@@ -445,18 +507,30 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
         let cloud = Arc::clone(&self.ports.cloud);
         let identity = Arc::clone(&self.identity);
         let cluster = self.node.config().cluster.clone();
+        let lost = CloudError {
+            call: call.name().to_owned(),
+            kind: CloudErrorKind::Unavailable,
+            message: "the call ended without an outcome".to_owned(),
+        };
         let call = async move {
             let result = perform_call(&*cloud, &identity, cluster.as_deref(), &call).await;
             Event::Cloud { op, result }
         };
-        self.tasks.spawn_on(call, &self.errands);
+        let task = self.tasks.spawn_on(call, &self.errands);
+        self.otherwise.insert(task.id(), Event::Cloud { op, result: Err(lost) });
     }
 
     fn ask_max_pods(&mut self) {
         let snapshot: MaxPodsSnapshot = self.node.max_pods_snapshot(self.ports.clock.now());
         let strategist = Arc::clone(&self.ports.strategist);
+        let target = builtin::max_pods(&snapshot).target;
         let decide = move || Event::MaxPodsDecided(strategist.max_pods(&snapshot));
-        self.tasks.spawn_blocking_on(decide, &self.errands);
+        self.ask(decide, Event::MaxPodsDecided(stand_in(target)));
+    }
+
+    fn ask(&mut self, decide: impl FnOnce() -> Event + Send + 'static, otherwise: Event) {
+        let task = self.tasks.spawn_blocking_on(decide, &self.errands);
+        self.otherwise.insert(task.id(), otherwise);
     }
 
     fn look_at_kernel(&mut self) {
@@ -516,6 +590,20 @@ pub async fn perform_call<C: Cloud>(
             CloudReply::Done
         }
     })
+}
+
+/// The built-in rule's answer, when asking the strategy itself went wrong in the host.
+fn stand_in<T>(target: T) -> Decision<T> {
+    Decision {
+        target,
+        rung: Rung::Builtin,
+        strategy: "builtin".to_owned(),
+        reason: "the built-in rule".to_owned(),
+        next_check: None,
+        faults: vec!["asking the strategy ended without an outcome".to_owned()],
+        fuel: None,
+        took: Duration::ZERO,
+    }
 }
 
 /// Resolves the strategy's indices to the subnets they stand for.

@@ -284,10 +284,11 @@ impl Lab {
         let footprints: Vec<&Footprint> = [&self.footprint].into_iter().chain(&noted).collect();
         let holder = self.holder()?;
         let mut removed = Removed { was_running: holder.is_some(), ..Removed::default() };
-        let lived_in = footprints
+        let lived_in: BTreeSet<&NetNs> = footprints
             .iter()
-            .flat_map(|footprint| footprint.nodes.values().chain(&footprint.pods).chain([&footprint.inet]));
-        removed.residents = residents::end(lived_in.filter(|namespace| namespace.exists()));
+            .flat_map(|footprint| footprint.nodes.values().chain(&footprint.pods).chain([&footprint.inet]))
+            .collect();
+        removed.residents = residents::end(lived_in.into_iter().filter(|namespace| namespace.exists()));
         removed.namespaces = self.standing().len();
         if let Some(pid) = holder {
             self.stop(pid)?;

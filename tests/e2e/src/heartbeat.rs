@@ -89,6 +89,8 @@ fn beat(socket: &UdpSocket, mut stream: &TcpStream, beats: &mut Beats) {
             Ok(8) if echoed == number => break beats.answered += 1,
             // An echo that was believed lost.
             Ok(_) => {}
+            // The process got a signal.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                 break beats.lost += 1;
             }
@@ -103,11 +105,13 @@ fn beat(socket: &UdpSocket, mut stream: &TcpStream, beats: &mut Beats) {
 
 fn echo_datagrams(socket: &UdpSocket) {
     let mut datagram = [0; 8];
-    while let Ok((length, from)) = socket.recv_from(&mut datagram) {
-        if length == 0 {
-            return;
+    loop {
+        match socket.recv_from(&mut datagram) {
+            Ok((0, _)) => return,
+            Ok((length, from)) => drop(socket.send_to(&datagram[..length], from).unwrap()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("the echo ends: {error}"),
         }
-        socket.send_to(&datagram[..length], from).unwrap();
     }
 }
 

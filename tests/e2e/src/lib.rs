@@ -12,7 +12,6 @@
 //! Needs root, iproute2, nftables, and what `cargo xtask demo` builds: `enid`, `enid-cni` and the shipped
 //! strategies, in the directory above the test programs'.
 #![expect(clippy::unwrap_used, reason = "a test that cannot arrange its world fails")]
-#![expect(clippy::missing_panics_doc, reason = "every failure of a test is a panic")]
 
 pub mod daemon;
 pub mod heartbeat;

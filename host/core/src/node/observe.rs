@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::{NodeState, OBSERVE_EVERY, Purpose};
+use super::{LOOKS_APART, NodeState, OBSERVE_EVERY, Purpose};
 use crate::cloud::{CloudEni, CloudError, EniAttachment};
 use crate::eni::{Eni, Leaving, MISSES, Phase};
 use crate::event::{CloudCall, CloudReply, Effect};
@@ -183,7 +183,8 @@ impl NodeState {
                     }
                 }
                 // On another ENI of ours, as far as we know: its own comparison will tell.
-                Some(_) => self.look_again(now),
+                Some(lease) if lease.missed < MISSES => self.look_again(now),
+                Some(_) => {}
             }
         }
         for address in self.pool.addresses_on(&cloud.id) {
@@ -197,16 +198,22 @@ impl NodeState {
     }
 
     /// EC2 does not list the address on its ENI; says whether that was the end of it.
+    ///
+    /// Once that is settled, an address that a pod still has is looked for as seldom as everything else.
     fn miss_address(&mut self, address: Ipv4Addr, now: Timestamp) -> bool {
-        let gone = self.pool.change(address, |lease| {
+        let missed = self.pool.change(address, |lease| {
             lease.missed = lease.missed.saturating_add(1);
-            lease.state == LeaseState::Returning || lease.missed >= MISSES && missing_for_good(lease, now)
+            let unlisted = lease.missed >= MISSES;
+            let gone = lease.state == LeaseState::Returning || unlisted && missing_for_good(lease, now);
+            (gone, unlisted)
         });
-        match gone {
-            Some(true) => self.pool.forget(address),
-            Some(false) | None => self.look_again(now),
+        let Some((gone, unlisted)) = missed else { return false };
+        if gone {
+            self.pool.forget(address);
+        } else if !unlisted {
+            self.look_again(now);
         }
-        gone == Some(true)
+        gone
     }
 
     /// ENIs that EC2 does not list (any more) on this instance.
@@ -232,8 +239,8 @@ impl NodeState {
             }
         }
         for (id, still_listed) in absent {
-            self.look_again(now);
             if still_listed {
+                self.look_again(now);
                 continue;
             }
             for address in self.pool.addresses_on(&id) {
@@ -292,8 +299,15 @@ impl NodeState {
         }
     }
 
-    /// Pods that the kernel routes to but the journal does not know keep their address out of service.
-    pub(super) fn pods_observed(&mut self, mut pods: BTreeMap<Ipv4Addr, String>, now: Timestamp) {
+    /// Pods that the kernel routes to but the journal does not know keep their address out of service; pods
+    /// that the journal knows and the kernel does not have are let go.
+    pub(super) fn pods_observed(
+        &mut self,
+        mut pods: BTreeMap<Ipv4Addr, String>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.let_go_of_lost_pods(&pods, now, effects);
         let cool_until = now + self.config.cooldown;
         let odd = |lease: &&Lease| match lease.state {
             LeaseState::Free => pods.contains_key(&lease.address),
@@ -315,6 +329,43 @@ impl NodeState {
         }
         pods.retain(|address, _| self.pool.get(*address).is_none_or(|lease| lease.state.holder().is_none()));
         self.strangers = pods;
+    }
+
+    /// Unwires pods whose sandbox went without a DEL: the kernel takes a veth along with its namespace, and
+    /// nobody else will say so.
+    ///
+    /// Two looks in a row must agree, no kernel work may have been done on the pod between them, and links
+    /// of another prefix than today's are not looked for.
+    fn let_go_of_lost_pods(
+        &mut self,
+        pods: &BTreeMap<Ipv4Addr, String>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let prefix = self.config.veth_prefix.as_str();
+        let unseen = self.pool.iter().filter(|lease| match &lease.state {
+            LeaseState::Bound(holder) => {
+                let expected = holder.wiring.host_veth.as_str().starts_with(prefix);
+                expected && !self.working.contains(&lease.address) && !pods.contains_key(&lease.address)
+            }
+            LeaseState::Free
+            | LeaseState::Reserved(_)
+            | LeaseState::Unbinding(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Returning
+            | LeaseState::Quarantined { .. } => false,
+        });
+        let first_unseen = |address| self.unseen.get(&address).copied().unwrap_or(now);
+        self.unseen = unseen.map(|lease| (lease.address, first_unseen(lease.address))).collect();
+        let lost: Vec<Ipv4Addr> = self
+            .unseen
+            .iter()
+            .filter(|(_, since)| now.since(**since) >= LOOKS_APART)
+            .map(|(address, _)| *address)
+            .collect();
+        for address in lost {
+            self.unwire(address, now, effects);
+        }
     }
 
     /// One ENI of the node.

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::queue::Waiter;
-use super::{MAX_WAITERS, NodeState, PodWork};
+use super::{CLOCK_SKEW, MAX_WAITERS, NodeState, PodWork};
 use crate::event::{Answer, Effect, OpId, Record, Refusal, Ticket};
 use crate::ids::{Attachment, EniId, IfName};
 use crate::lease::{Holder, LeaseState};
@@ -178,10 +178,11 @@ impl NodeState {
                 self.demand.pods_bound(now, self.pool.counts().held);
             }
             Err(why) => {
-                // Nothing of it is in the kernel, so no packet of it is under way: but the peer may have
-                // been told, and cooling costs nothing.
+                // Nothing of it was left in the kernel, so no packet of it is under way: nothing has to
+                // cool. The next pod gets the address that has been free the longest, so not this one
+                // while there is another.
                 if first_time {
-                    self.free_up(address, now, effects);
+                    self.free_up(address, now, now, effects);
                     self.demand.pod_failed(now);
                 }
                 effects.push(Effect::Answer {
@@ -199,6 +200,8 @@ impl NodeState {
         }
         let work = self.pod_work.remove(&op)?;
         self.working.remove(&work.address());
+        // What a look missed before says nothing about what was just wired.
+        self.unseen.remove(&work.address());
         Some(work)
     }
 
@@ -210,17 +213,17 @@ impl NodeState {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        let issued = issued.unwrap_or(now);
-        let waiting = self.queue.get(attachment).is_some_and(|waiter| waiter.asked <= issued);
+        let meant = |asked: Timestamp| issued.is_none_or(|issued| asked <= issued + CLOCK_SKEW);
+        let waiting = self.queue.get(attachment).is_some_and(|waiter| meant(waiter.asked));
         if waiting && let Some(waiter) = self.queue.remove(attachment) {
             let refusal = Refusal::DeletedMeanwhile(attachment.clone());
             effects.push(Effect::Answer { ticket: waiter.ticket, answer: Answer::Refused(refusal) });
         }
-        let meant = self.pool.of(attachment).filter(|address| {
+        let held = self.pool.of(attachment).filter(|address| {
             let holder = self.pool.get(*address).and_then(|lease| lease.state.holder());
-            holder.is_some_and(|holder| holder.asked <= issued)
+            holder.is_some_and(|holder| meant(holder.asked))
         });
-        let Some(address) = meant else {
+        let Some(address) = held else {
             effects.push(Effect::Answer { ticket, answer: Answer::Deleted });
             return;
         };
@@ -253,7 +256,7 @@ impl NodeState {
         let answer = match result {
             Ok(()) => {
                 self.demand.pod_removed(now);
-                self.free_up(address, now, effects);
+                self.free_up(address, now + self.config.cooldown, now, effects);
                 Answer::Deleted
             }
             Err(why) => {
@@ -271,9 +274,14 @@ impl NodeState {
         }
     }
 
-    /// The address leaves its pod and cools down.
-    fn free_up(&mut self, address: Ipv4Addr, now: Timestamp, effects: &mut Vec<Effect>) {
-        let cool_until = now + self.config.cooldown;
+    /// The address leaves its pod and cools down until `cool_until`.
+    fn free_up(
+        &mut self,
+        address: Ipv4Addr,
+        cool_until: Timestamp,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         if !matches!(self.pool.change(address, |lease| lease.cool(cool_until, now)), Some(Ok(()))) {
             return;
         }

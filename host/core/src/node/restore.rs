@@ -116,7 +116,13 @@ impl NodeState {
                 self.pool.forget_all_on(eni);
             }
             Record::Reserved { address, holder } => {
-                self.pool.change(*address, |lease| lease.state = LeaseState::Reserved(holder.clone()));
+                let mut holder = holder.clone();
+                if holder.asked > now {
+                    // The wall clock stepped back since: how old the pod is compared with a spooled DEL is
+                    // not known any more, so that every DEL of its attachment is about it.
+                    holder.asked = Timestamp(0);
+                }
+                self.pool.change(*address, |lease| lease.state = LeaseState::Reserved(holder));
             }
             Record::Bound { address, at } => {
                 // The reservation stands before it, or the record belongs to an ENI that is gone.

@@ -61,8 +61,16 @@ impl NodeState {
         too_many || self.enis_counted() > self.usable_enis()
     }
 
+    /// ENIs that count against the limit: those on the default card, which the limit is about.
     fn enis_counted(&self) -> u32 {
-        u32::try_from(self.creations().count() + self.enis.len()).unwrap_or(u32::MAX)
+        let here = self.enis.values().filter(|eni| self.counts_against_limit(eni.seat)).count();
+        u32::try_from(self.creations().count() + here).unwrap_or(u32::MAX)
+    }
+
+    /// Whether what sits there counts against [`InstanceType::max_enis`](crate::limits::InstanceType::max_enis),
+    /// which knows the default card only. The primary always does.
+    fn counts_against_limit(&self, seat: Seat) -> bool {
+        seat.card == self.instance_type.default_card || seat == Seat::PRIMARY
     }
 
     fn shortage_in_words(&self, supply: &Supply) -> String {
@@ -275,7 +283,8 @@ impl NodeState {
     pub(super) fn usable_enis(&self) -> u32 {
         let limit = self.instance_type.max_enis();
         let limit = self.config.max_enis.map_or(limit, |max| max.min(limit));
-        limit.saturating_sub(u32::try_from(self.unmanaged.len()).unwrap_or(u32::MAX))
+        let foreign = self.unmanaged.iter().filter(|seat| self.counts_against_limit(**seat)).count();
+        limit.saturating_sub(u32::try_from(foreign).unwrap_or(u32::MAX))
     }
 
     /// The node's pod ceiling: what the operator states, what the strategy answered, or none.

@@ -46,6 +46,7 @@ impl Floor {
                     "-O",
                     "-Cpanic=abort",
                     "-Cstrip=symbols",
+                    "-Crelocation-model=static",
                     "--target",
                     &static_target(),
                 ])

@@ -98,7 +98,7 @@ fn a_component_that_cannot_be_used_is_refused_by_name() {
         (lab.directory().to_str().unwrap(), "the file cannot be read"),
         (&file("empty.wasm", b""), "the file is empty"),
         (&file("text.wasm", b"hello"), "it is no WebAssembly component"),
-        (&file("module.wasm", b"\0asm\x01\0\0\0"), "it is no"),
+        (&file("module.wasm", b"\0asm\x01\0\0\0"), "make it a component first"),
         (&file("cut.wasm", &shipped[..3000]), "it is not valid"),
         (&file("flipped.wasm", &flipped), "it is not valid"),
         (&max_pods, "it is a max-pods strategy, but a warm-pool strategy is configured here"),

@@ -115,11 +115,10 @@ fn a_lab_by_hand_runs_the_daemon_as_its_hints_say_and_takes_it_away() {
         .spawn()
         .unwrap();
     let socket = lab.base.join(&lab.name).join("node-m5/enid.sock");
-    let ready = wait_for("the daemon is ready", GROWTH, || {
+    wait_for("the daemon is ready", GROWTH, || {
         let status = run_enid(&["status", "--socket", socket.to_str().unwrap()]);
         if status.stdout.contains("served at once") { Ok(()) } else { Err(format!("{status:?}")) }
     });
-    let () = ready;
     let status = lab.run(&["status"]).ok();
     assert!(status.contains("node-m5 device 0") && status.contains("AssignPrivateIpAddresses"), "{status}");
     let document: Value = serde_json::from_str(&lab.run(&["status", "--output", "json"]).ok()).unwrap();

@@ -262,7 +262,7 @@ fn a_del_ends_the_add_that_waits() {
         wait_until_true("the ADD waits", PATIENCE, || node.pool("waiting") == 1);
         let twin = Call::new("ADD", &node, &pod).failure(&node);
         assert_eq!(twin.code, 11, "{twin:?}");
-        assert!(twin.message.contains("under way"), "{twin:?}");
+        assert!(twin.message.contains("is being added already"), "{twin:?}");
         let explained = node.ask(&["explain", "pod", &pod.shown()]).ok();
         assert!(explained.contains("waits for an address"), "{explained}");
         node.del(&pod);
