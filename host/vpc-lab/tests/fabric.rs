@@ -109,8 +109,12 @@ fn a_source_that_the_eni_does_not_own_is_dropped_and_counted() {
     let target = on(Ipv4Addr::new(10, 0, 1, 11), 7000);
     let mailbox = Mailbox::open(&b, target).unwrap();
 
-    probe::send_as(&a, Ipv4Addr::new(10, 0, 1, 10), target, b"honest").unwrap();
-    let (said, from) = mailbox.receive(TIMEOUT).unwrap().expect("an honest datagram arrives");
+    // A link that was just made may drop its first packets until the kernel has noticed its carrier.
+    let (said, from) = wait_until(Instant::now() + TIMEOUT, || {
+        probe::send_as(&a, Ipv4Addr::new(10, 0, 1, 10), target, b"honest").unwrap();
+        mailbox.receive(Duration::from_millis(100)).unwrap()
+    })
+    .expect("an honest datagram arrives");
     assert_eq!((said.as_slice(), from.ip().to_string().as_str()), (b"honest".as_slice(), "10.0.1.10"));
 
     probe::send_as(&a, Ipv4Addr::new(10, 0, 1, 99), target, b"spoofed").unwrap();
@@ -118,7 +122,9 @@ fn a_source_that_the_eni_does_not_own_is_dropped_and_counted() {
         (network.fabric.drops().unwrap().foreign_source == 1).then_some(())
     })
     .expect("the router counts the spoofed datagram");
-    assert_eq!(mailbox.receive(Duration::from_millis(50)).unwrap(), None);
+    while let Some((said, _)) = mailbox.receive(Duration::from_millis(50)).unwrap() {
+        assert_eq!(said, b"honest", "only repetitions of the honest one may still come");
+    }
 }
 
 #[test]
