@@ -17,6 +17,8 @@ use crate::failure::unreadable;
 
 /// The tag, with exactly the value `true`, that keeps the incumbent's and our hands off an interface.
 const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
+/// The tag that names the instance an interface was created for.
+const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 /// The length of every prefix that EC2 delegates.
 const PREFIX_LENGTH: u8 = 28;
 
@@ -27,8 +29,8 @@ pub(crate) fn subnet(call: &str, described: &NetworkInterface) -> Result<SubnetI
 
 /// One interface as the engine sees it; `range` is its subnet's, if that has IPv4.
 ///
-/// An interface that is not ours may have no IPv4 at all (EFA-only ones never do). It is reported all the
-/// same, with an unspecified address, because it takes a seat.
+/// An attached interface may have no IPv4 at all: EFA-only ones never do, nor those in IPv6-only subnets. It
+/// is reported all the same, as not ours and with an unspecified address, because it takes a seat.
 pub(crate) fn read(
     call: &str,
     described: &NetworkInterface,
@@ -39,7 +41,10 @@ pub(crate) fn read(
         None => None,
     };
     let seat = attachment.as_ref().map(|attachment| attachment.seat);
-    let managed = managed(described.interface_type(), described.tag_set(), seat);
+    let (kind, tags) = (described.interface_type(), described.tag_set());
+    let without_ipv4 = described.private_ip_address().is_none() || range.is_none();
+    let elsewhere = seat.is_some_and(|seat| seat != Seat::PRIMARY);
+    let managed = managed(kind, tags, seat) && !(without_ipv4 && elsewhere);
     let primary_address = match described.private_ip_address() {
         None if !managed => Ipv4Addr::UNSPECIFIED,
         address => parsed(call, "primary address", address)?,
@@ -65,6 +70,7 @@ pub(crate) fn read(
         addresses,
         prefixes: prefixes(call, described.ipv4_prefixes())?,
         managed,
+        created_for_pods: created_for_pods(described),
         attachment,
     })
 }
@@ -126,6 +132,20 @@ fn managed(kind: Option<&NetworkInterfaceType>, tags: &[Tag], seat: Option<Seat>
     seat == Some(Seat::PRIMARY) || (ordinary && !tagged_away)
 }
 
+/// Whether an ordinary interface was created for the pods of the instance it is attached to, by us or by the
+/// incumbent. EFA interfaces never are: somebody's job needs them.
+fn created_for_pods(described: &NetworkInterface) -> bool {
+    let instance = described.attachment().and_then(NetworkInterfaceAttachment::instance_id);
+    let Some(instance) = instance.filter(|instance| !instance.is_empty()) else { return false };
+    let ordinary = matches!(described.interface_type(), None | Some(NetworkInterfaceType::Interface));
+    let named = described.description() == Some(format!("aws-K8S-{instance}").as_str());
+    let tagged = described
+        .tag_set()
+        .iter()
+        .any(|tag| tag.key() == Some(INSTANCE_TAG) && tag.value() == Some(instance));
+    ordinary && (named || tagged)
+}
+
 #[cfg(test)]
 mod tests {
     use aws_sdk_ec2::types::NetworkInterfacePrivateIpAddress;
@@ -171,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ours_follows_tag_type_and_seat() {
+    fn what_may_be_used_follows_tag_type_and_seat() {
         let tag = |value: &str| vec![Tag::builder().key(NO_MANAGE_TAG).value(value).build()];
         let second = Some(Seat { card: 0, device: 1 });
         for (kind, tags, seat, ours) in [
@@ -201,8 +221,43 @@ mod tests {
         let eni = read(CALL, &efa.clone().build(), None).unwrap();
         assert_eq!((eni.managed, eni.primary_address), (false, Ipv4Addr::UNSPECIFIED));
         assert_eq!(eni.attachment.unwrap().seat, Seat { card: 0, device: 1 });
-        let ours = efa.interface_type(NetworkInterfaceType::Interface).build();
-        assert!(read(CALL, &ours, range()).is_err() && read(CALL, &described(1), None).is_err());
+    }
+
+    #[test]
+    fn an_interface_in_an_ipv6_only_subnet_keeps_its_seat_and_is_not_ours() {
+        let bare = NetworkInterface::builder()
+            .network_interface_id("eni-2")
+            .mac_address("02:00:00:00:00:02")
+            .subnet_id("subnet-1")
+            .interface_type(NetworkInterfaceType::Interface);
+        let attached = bare.clone().set_attachment(described(1).attachment).build();
+        for (described, range) in [(&attached, None), (&attached, range()), (&described(1), None)] {
+            let eni = read(CALL, described, range).unwrap();
+            assert_eq!((eni.managed, eni.attachment.unwrap().seat), (false, Seat { card: 0, device: 1 }));
+        }
+        let primary = bare.clone().set_attachment(described(0).attachment).build();
+        assert!(read(CALL, &primary, range()).is_err() && read(CALL, &described(0), None).is_err());
+        assert!(read(CALL, &bare.build(), range()).is_err(), "a new interface has an address");
+    }
+
+    #[test]
+    fn what_was_created_for_pods_follows_description_and_tag_and_is_never_an_efa() {
+        let tagged = || Some(vec![Tag::builder().key(INSTANCE_TAG).value("i-1").build()]);
+        for (description, tags, kind, ours) in [
+            ("aws-K8S-i-1", None, NetworkInterfaceType::Interface, true),
+            ("", tagged(), NetworkInterfaceType::Interface, true),
+            ("aws-K8S-i-1", tagged(), NetworkInterfaceType::Efa, false),
+            ("aws-K8S-i-2", None, NetworkInterfaceType::Interface, false),
+            ("database", None, NetworkInterfaceType::Interface, false),
+        ] {
+            let mut described = described(1);
+            described.attachment.as_mut().unwrap().instance_id = Some("i-1".to_owned());
+            described.description = Some(description.to_owned());
+            described.tag_set = tags;
+            described.interface_type = Some(kind);
+            let eni = read(CALL, &described, range()).unwrap();
+            assert_eq!((eni.managed, eni.created_for_pods), (true, ours), "{described:?}");
+        }
     }
 
     #[test]

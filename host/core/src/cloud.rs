@@ -55,8 +55,12 @@ pub struct CloudEni {
     pub prefixes: Vec<Ipv4Net>,
     /// Where it is attached, if it is.
     pub attachment: Option<EniAttachment>,
-    /// Whether it is ours to change: not tagged `node.k8s.amazonaws.com/no_manage=true`, not EFA-only.
+    /// Whether it is ours to use: not tagged `node.k8s.amazonaws.com/no_manage=true`, not EFA-only, with IPv4.
     pub managed: bool,
+    /// Whether its description or tags say that it was created for this instance's pods, by us or by the
+    /// incumbent before us: only such an ENI may be given back.
+    #[serde(default)]
+    pub created_for_pods: bool,
 }
 
 /// An ENI's attachment to this instance.

@@ -1,6 +1,7 @@
 //! An ENI's life: `Created → Attaching → Ready → Leaving`, and the facts that wiring and planning need.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,8 @@ use crate::report::Why;
 use crate::time::Timestamp;
 use crate::wiring::{EniWiring, Seat};
 
+/// How long the link of an attached ENI may take to appear.
+const LINK_DEADLINE: Duration = Duration::from_secs(180);
 /// Looks in a row without an address or ENI before it is believed gone.
 pub const MISSES: u8 = 2;
 
@@ -90,6 +93,9 @@ pub struct Eni {
     pub why: Why,
     /// Whether EC2 will delete it with the instance.
     pub marked: bool,
+    /// Whether EC2 says that it was created for this node's pods.
+    #[serde(default)]
+    pub created_for_pods: bool,
     /// Whether this daemon has set its link up since it started; the primary's is not ours to set up.
     #[serde(skip)]
     pub set_up: bool,
@@ -132,6 +138,7 @@ impl Eni {
             last_use: now,
             why,
             marked: cloud.attachment.as_ref().is_some_and(|attachment| attachment.delete_on_termination),
+            created_for_pods: cloud.created_for_pods,
             set_up: false,
             changed_at: now,
             busy: false,
@@ -161,6 +168,26 @@ impl Eni {
     /// Whether it is the instance's primary ENI.
     pub fn is_primary(&self) -> bool {
         self.seat == Seat::PRIMARY
+    }
+
+    /// Whether it may be given back: it was created for this node's pods. Whoever attached any other one wants
+    /// it to stay, whatever we think of it.
+    pub fn is_ours(&self) -> bool {
+        self.created_for_pods || matches!(self.why, Why::Grown { .. })
+    }
+
+    /// Whether its link has not appeared although it was attached long enough ago.
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        match self.phase {
+            Phase::Attaching { since } => now.since(since) > LINK_DEADLINE,
+            Phase::Created | Phase::Ready | Phase::Leaving(_) => false,
+        }
+    }
+
+    /// Whether its addresses are on their way into service. Somebody else's ENI without a link is not waited
+    /// for: it cannot be given up, and may never come.
+    pub fn is_coming(&self, now: Timestamp) -> bool {
+        self.phase.is_coming() && (self.is_ours() || !self.is_overdue(now))
     }
 
     /// Whether its addresses may serve pods.
@@ -201,6 +228,7 @@ mod tests {
             prefixes: Vec::new(),
             attachment: None,
             managed: true,
+            created_for_pods: false,
         };
         Eni::from_cloud(&cloud, Seat { card: 0, device }, phase, Why::Primary, Timestamp(5))
     }
@@ -227,6 +255,22 @@ mod tests {
     fn only_device_0_of_card_0_is_the_primary() {
         assert!(eni(0, Phase::Ready).is_primary());
         assert!(!eni(1, Phase::Ready).is_primary());
+    }
+
+    #[test]
+    fn only_what_was_created_for_pods_is_ours() {
+        let grown = Why::Grown { call: "CreateNetworkInterface".to_owned(), because: String::new() };
+        let found = Why::Found { eni: "eni-1".parse().unwrap() };
+        for (why, created_for_pods, ours) in
+            [(grown, false, true), (found.clone(), true, true), (found, false, false)]
+        {
+            let eni = Eni { why, created_for_pods, ..eni(1, Phase::Attaching { since: Timestamp(0) }) };
+            assert_eq!(eni.is_ours(), ours);
+            let soon = Timestamp(0) + LINK_DEADLINE;
+            let late = soon + Duration::from_millis(1);
+            assert_eq!((eni.is_overdue(soon), eni.is_coming(soon)), (false, true));
+            assert_eq!((eni.is_overdue(late), eni.is_coming(late)), (true, ours));
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What goes into [`crate::node::NodeState`] and what comes out: everything is data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -98,13 +98,22 @@ pub enum Event {
     Reconfigured(Box<crate::node::Config>),
     /// A strategy was replaced: ask again.
     StrategyReplaced,
-    /// Pods that the kernel routes to: observed at start and every minute or so. A look that comes in says
+    /// What the kernel has of pods: observed at start and every minute or so. A look that comes in says
     /// nothing about what was wired while it was under way.
-    PodsObserved(BTreeMap<Ipv4Addr, String>),
+    PodsObserved(KernelView),
     /// Time passed.
     Tick,
     /// No further ADD is served; those that wait are told why.
     Stop,
+}
+
+/// What the kernel has of pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelView {
+    /// Pod addresses and the host veths that they are routed to.
+    pub routed: BTreeMap<Ipv4Addr, String>,
+    /// All host veths, routed to or not.
+    pub veths: BTreeSet<String>,
 }
 
 /// A call to EC2.
@@ -157,18 +166,63 @@ pub enum CloudCall {
 }
 
 impl CloudCall {
+    /// Which API it calls.
+    pub fn api(&self) -> Api {
+        match self {
+            CloudCall::Enis => Api::DescribeNetworkInterfaces,
+            CloudCall::Subnets => Api::DescribeSubnets,
+            CloudCall::Create(_) => Api::CreateNetworkInterface,
+            CloudCall::Attach { .. } => Api::AttachNetworkInterface,
+            CloudCall::DeleteWithInstance { .. } => Api::ModifyNetworkInterfaceAttribute,
+            CloudCall::Detach { .. } => Api::DetachNetworkInterface,
+            CloudCall::Delete { .. } => Api::DeleteNetworkInterface,
+            CloudCall::Assign { .. } => Api::AssignPrivateIpAddresses,
+            CloudCall::Unassign { .. } => Api::UnassignPrivateIpAddresses,
+        }
+    }
+
     /// The EC2 API name.
     pub fn name(&self) -> &'static str {
+        self.api().name()
+    }
+}
+
+/// An EC2 API that a running node calls: each has its own budget at EC2 and is backed off by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Api {
+    /// `AssignPrivateIpAddresses`.
+    AssignPrivateIpAddresses,
+    /// `AttachNetworkInterface`.
+    AttachNetworkInterface,
+    /// `CreateNetworkInterface`.
+    CreateNetworkInterface,
+    /// `DeleteNetworkInterface`.
+    DeleteNetworkInterface,
+    /// `DescribeNetworkInterfaces`.
+    DescribeNetworkInterfaces,
+    /// `DescribeSubnets`.
+    DescribeSubnets,
+    /// `DetachNetworkInterface`.
+    DetachNetworkInterface,
+    /// `ModifyNetworkInterfaceAttribute`.
+    ModifyNetworkInterfaceAttribute,
+    /// `UnassignPrivateIpAddresses`.
+    UnassignPrivateIpAddresses,
+}
+
+impl Api {
+    /// Its name at EC2.
+    pub fn name(self) -> &'static str {
         match self {
-            CloudCall::Enis => "DescribeNetworkInterfaces",
-            CloudCall::Subnets => "DescribeSubnets",
-            CloudCall::Create(_) => "CreateNetworkInterface",
-            CloudCall::Attach { .. } => "AttachNetworkInterface",
-            CloudCall::DeleteWithInstance { .. } => "ModifyNetworkInterfaceAttribute",
-            CloudCall::Detach { .. } => "DetachNetworkInterface",
-            CloudCall::Delete { .. } => "DeleteNetworkInterface",
-            CloudCall::Assign { .. } => "AssignPrivateIpAddresses",
-            CloudCall::Unassign { .. } => "UnassignPrivateIpAddresses",
+            Api::AssignPrivateIpAddresses => "AssignPrivateIpAddresses",
+            Api::AttachNetworkInterface => "AttachNetworkInterface",
+            Api::CreateNetworkInterface => "CreateNetworkInterface",
+            Api::DeleteNetworkInterface => "DeleteNetworkInterface",
+            Api::DescribeNetworkInterfaces => "DescribeNetworkInterfaces",
+            Api::DescribeSubnets => "DescribeSubnets",
+            Api::DetachNetworkInterface => "DetachNetworkInterface",
+            Api::ModifyNetworkInterfaceAttribute => "ModifyNetworkInterfaceAttribute",
+            Api::UnassignPrivateIpAddresses => "UnassignPrivateIpAddresses",
         }
     }
 }
@@ -307,8 +361,9 @@ pub enum Refusal {
 
 /// One line of the journal. Applied in order they give back the node's leases and ENIs.
 ///
-/// Old with new: unknown kinds and fields make an old reader refuse the journal as a whole; a field added
-/// later needs a default so that a new reader accepts old lines.
+/// Old with new: a kind that a reader does not know makes it refuse the journal as a whole, because what
+/// follows may build on it. A field that it does not know is ignored, so nothing that must be understood may
+/// come as a field; a field added later needs a default, so that a new reader accepts old lines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum Record {
@@ -374,4 +429,49 @@ pub enum Record {
         /// When it is free again.
         cool_until: Timestamp,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENI: &str = r#"{"kind":"eni","eni":{"id":"eni-1","mac":"02:00:00:00:00:01","subnet":"subnet-1","subnet_cidr":"10.0.0.0/24","primary_address":"10.0.0.5","seat":{"card":0,"device":1},"attachment":"eni-attach-1","phase":"ready","known_since":5,"last_use":6,"why":{"reason":"journal"},"marked":true},"addresses":["10.0.0.6"]}"#;
+    const RESERVED: &str = r#"{"kind":"reserved","address":"10.0.0.6","holder":{"attachment":{"container":"c1","network":"enid","ifname":"eth0"},"pod":null,"wiring":{"host_veth":"eni0","ifname":"eth0","address":"10.0.0.6","table":2,"mtu":9001}}}"#;
+
+    fn read(line: &str) -> Result<Record, serde_json::Error> {
+        serde_json::from_str(line)
+    }
+
+    #[test]
+    fn a_line_from_before_a_field_was_added_is_read_with_its_default() {
+        let Record::Eni { eni, addresses } = read(ENI).unwrap() else { panic!("an ENI's record") };
+        assert!(!eni.created_for_pods && eni.marked);
+        assert_eq!((eni.phase, addresses.len()), (crate::eni::Phase::Ready, 1));
+        let Record::Reserved { holder, .. } = read(RESERVED).unwrap() else { panic!("a reservation") };
+        assert_eq!(holder.asked, Timestamp(0), "every DEL of its attachment is about it");
+    }
+
+    #[test]
+    fn a_field_of_a_later_version_is_ignored() {
+        for (line, place) in [(ENI, "\"marked\""), (ENI, "\"addresses\""), (RESERVED, "\"pod\"")] {
+            let later = line.replacen(place, &format!("\"made_next_year\":{{\"a\":[1]}},{place}"), 1);
+            assert_ne!(later, line);
+            assert_eq!(read(&later).unwrap(), read(line).unwrap(), "{later}");
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_is_an_error() {
+        for line in [r#"{"kind":"made-next-year","address":"10.0.0.6"}"#, r#"{"address":"10.0.0.6"}"#] {
+            assert!(read(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for line in [ENI, RESERVED] {
+            let record = read(line).unwrap();
+            assert_eq!(read(&serde_json::to_string(&record).unwrap()).unwrap(), record);
+        }
+    }
 }

@@ -264,11 +264,6 @@ impl Lease {
         matches!(self.state, LeaseState::Free)
     }
 
-    /// Whether a pod has it, is getting it or is giving it up.
-    pub fn is_held(&self) -> bool {
-        matches!(self.state, LeaseState::Reserved(_) | LeaseState::Bound(_) | LeaseState::Unbinding(_))
-    }
-
     fn enter(&mut self, next: LeaseState, now: Timestamp) -> Result<(), Impossible> {
         self.state = next;
         self.since = now;

@@ -24,7 +24,7 @@ use std::time::Duration;
 use crate::cloud::{CloudSubnet, NewEni, NodeIdentity};
 use crate::demand::History;
 use crate::eni::{Eni, Phase};
-use crate::event::{CloudCall, Effect, Event, OpId, Record, Ticket};
+use crate::event::{Api, CloudCall, Effect, Event, OpId, Record, Ticket};
 use crate::ids::{EniId, SubnetId};
 use crate::lease::LeaseState;
 use crate::limits::{InstanceType, Mode};
@@ -60,10 +60,10 @@ const RELEASE_EVERY: Duration = Duration::from_secs(5);
 const SUBNET_BLOCK: Duration = Duration::from_secs(120);
 /// The first and the longest wait before EC2 is tried again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
-/// How long the link of an attached ENI may take to appear before the ENI is given up.
-const LINK_DEADLINE: Duration = Duration::from_secs(180);
-/// How often the link is looked for.
+/// How often the link of an attached ENI is looked for.
 const LINK_POLL: Duration = Duration::from_millis(200);
+/// The same once it is overdue, on an ENI that is not ours to give up.
+const OVERDUE_POLL: Duration = Duration::from_secs(60);
 /// How long a request whose reply is lost may still be on its way to EC2.
 const LINGER: Duration = Duration::from_secs(30);
 /// How long a just-returned address or ENI is not believed when a lagging view still lists it.
@@ -142,7 +142,7 @@ enum Purpose {
 /// A call to EC2 under way.
 #[derive(Clone, Debug)]
 struct CallUnderWay {
-    api: &'static str,
+    api: Api,
     purpose: Purpose,
 }
 
@@ -218,7 +218,7 @@ pub struct NodeState {
     subnets_at: Timestamp,
     subnets_seen: Timestamp,
     release_at: Timestamp,
-    call_counts: BTreeMap<&'static str, u64>,
+    call_counts: BTreeMap<Api, u64>,
     stopping: bool,
     tokens: u64,
     started: Timestamp,
@@ -421,7 +421,7 @@ impl NodeState {
 
     fn call(&mut self, purpose: Purpose, call: CloudCall, effects: &mut Vec<Effect>) {
         let op = self.op();
-        let api = call.name();
+        let api = call.api();
         *self.call_counts.entry(api).or_default() += 1;
         self.calls.insert(op, CallUnderWay { api, purpose });
         effects.push(Effect::Cloud { op, call });

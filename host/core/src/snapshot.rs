@@ -175,7 +175,8 @@ pub struct SubnetUse {
     pub free: u32,
     /// Addresses in the subnet that could ever be free.
     pub total: u32,
-    /// Estimated whole free /28 blocks.
+    /// An upper bound on whole free /28 blocks: free addresses divided by 16. EC2 does not tell how fragmented
+    /// the subnet is, so there may be fewer, down to none.
     pub free_blocks: u32,
     /// Whether it is the subnet of the node's primary ENI.
     pub primary: bool,

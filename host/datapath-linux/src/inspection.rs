@@ -1,8 +1,9 @@
 //! What is really in the kernel for a pod, compared with its wiring. Reads whole tables; never on a pod's path.
 
+use enid_core::event::KernelView;
 use enid_core::ids::IfName;
 use enid_core::wiring::{MAIN_TABLE, POD_GATEWAY, PodWiring, RULE_FROM_POD, VethPrefix};
-use enid_engine::ports::{DatapathError, Drift, ObservedPod};
+use enid_engine::ports::{DatapathError, Drift};
 use ipnet::Ipv4Net;
 
 use crate::address;
@@ -105,17 +106,16 @@ pub(crate) fn pod_drift(pod: &PodWiring, inside: Inside<'_>) -> Result<Vec<Drift
 }
 
 /// All host routes to a single address through a link with our prefix.
-pub(crate) fn pods(netlink: &mut Netlink, prefix: &VethPrefix) -> Result<Vec<ObservedPod>, DatapathError> {
+pub(crate) fn pods(netlink: &mut Netlink, prefix: &VethPrefix) -> Result<KernelView, DatapathError> {
     let links = link::all(netlink)?;
     let routes = route::in_table(netlink, MAIN_TABLE)?;
-    let veth_of = |route: &Route| {
-        let link = links.iter().find(|link| Some(link.index) == route.link)?;
-        (link.name.starts_with(prefix.as_str()) && link.peer.is_some()).then(|| link.name.clone())
-    };
+    let ours = || links.iter().filter(|link| link.name.starts_with(prefix.as_str()) && link.peer.is_some());
+    let veth_of = |route: &Route| Some(ours().find(|link| Some(link.index) == route.link)?.name.clone());
     let single = routes.iter().filter(|route| route.to.prefix_len() == 32 && route.via.is_none());
-    Ok(single
-        .filter_map(|route| Some(ObservedPod { address: route.to.addr(), host_veth: veth_of(route)? }))
-        .collect())
+    Ok(KernelView {
+        routed: single.filter_map(|route| Some((route.to.addr(), veth_of(route)?))).collect(),
+        veths: ours().map(|link| link.name.clone()).collect(),
+    })
 }
 
 #[derive(Default)]

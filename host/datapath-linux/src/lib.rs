@@ -50,8 +50,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
+use enid_core::event::KernelView;
 use enid_core::wiring::{EniWiring, NodeWiring, PodWiring, VethPrefix};
-use enid_engine::ports::{Datapath, DatapathError, Drift, ObservedPod, Wired};
+use enid_engine::ports::{Datapath, DatapathError, Drift, Wired};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::namespace::NodeNamespace;
@@ -175,7 +176,7 @@ impl Datapath for LinuxDatapath {
         self.ask_node(|reply| NodeJob::CheckPod(pod.clone(), netns, reply)).await
     }
 
-    async fn pods(&self) -> Result<Vec<ObservedPod>, DatapathError> {
+    async fn pods(&self) -> Result<KernelView, DatapathError> {
         self.ask_node(NodeJob::Pods).await
     }
 }

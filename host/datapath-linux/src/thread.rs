@@ -4,8 +4,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc as std_mpsc;
 use std::thread::{Builder, JoinHandle};
 
+use enid_core::event::KernelView;
 use enid_core::wiring::{EniWiring, NodeWiring, PodWiring, VethPrefix};
-use enid_engine::ports::{DatapathError, Drift, ObservedPod, Wired};
+use enid_engine::ports::{DatapathError, Drift, Wired};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::inspection::{self, Inside};
@@ -34,7 +35,7 @@ pub(crate) enum NodeJob {
     SetUpEni(EniWiring, Reply<()>),
     TearDownEni(EniWiring, Reply<()>),
     CheckPod(PodWiring, Option<OwnedFd>, Reply<Vec<Drift>>),
-    Pods(Reply<Vec<ObservedPod>>),
+    Pods(Reply<KernelView>),
 }
 
 /// Starts the thread that wires pods; it ends when `jobs` is closed.

@@ -4,11 +4,10 @@
 //! state that a later call cannot mend.
 
 use std::future::Future;
-use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 
 use enid_core::cloud::{Assigned, CloudEni, CloudError, CloudSubnet, NewEni, NodeIdentity, Supply};
-use enid_core::event::Record;
+use enid_core::event::{KernelView, Record};
 use enid_core::ids::{EniAttachmentId, EniId, IfName, Mac, VpcId};
 use enid_core::limits::InstanceType;
 use enid_core::proposal::Band;
@@ -116,15 +115,6 @@ pub struct Drift {
     pub what: String,
 }
 
-/// A pod interface found in the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObservedPod {
-    /// The host route's address.
-    pub address: Ipv4Addr,
-    /// The host veth it points to.
-    pub host_veth: String,
-}
-
 /// The kernel. Everything is idempotent: asking for what is there already succeeds and changes nothing.
 pub trait Datapath: Send + Sync + 'static {
     /// Sysctls, the nftables table and the mark rule; applied atomically where the kernel allows.
@@ -148,8 +138,8 @@ pub trait Datapath: Send + Sync + 'static {
         pod: &PodWiring,
         netns: Option<OwnedFd>,
     ) -> impl Future<Output = Result<Vec<Drift>, DatapathError>> + Send;
-    /// All pod interfaces of ours that the kernel has.
-    fn pods(&self) -> impl Future<Output = Result<Vec<ObservedPod>, DatapathError>> + Send;
+    /// All pod routes and links of ours that the kernel has.
+    fn pods(&self) -> impl Future<Output = Result<KernelView, DatapathError>> + Send;
 }
 
 /// The journal could not be written.

@@ -537,10 +537,7 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
         let datapath = Arc::clone(&self.ports.datapath);
         self.kernel.push(Box::pin(async move {
             match datapath.pods().await {
-                Ok(pods) => {
-                    let pods = pods.into_iter().map(|pod| (pod.address, pod.host_veth)).collect();
-                    Outcome::Event(Event::PodsObserved(pods))
-                }
+                Ok(view) => Outcome::Event(Event::PodsObserved(view)),
                 Err(why) => {
                     warn!(%why, "the kernel's pods could not be listed");
                     Outcome::Event(Event::Tick)

@@ -9,7 +9,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use enid_core::cloud::{CloudError, NodeIdentity};
-use enid_core::event::{Answer, CloudCall, CloudReply, Effect, Event, OpId, Record, Refusal, Ticket};
+use enid_core::event::{
+    Answer, CloudCall, CloudReply, Effect, Event, KernelView, OpId, Record, Refusal, Ticket,
+};
 use enid_core::ids::{Attachment, EniId, InstanceId, PodName, SubnetId};
 use enid_core::limits::InstanceType;
 use enid_core::node::{Config, NodeState};
@@ -42,6 +44,15 @@ pub struct Kernel {
     /// Wirings that no daemon may ask for: an address that another pod still has, or that is not the
     /// node's in EC2.
     pub outrages: Vec<String>,
+}
+
+impl Kernel {
+    /// What a look at its pods would find now.
+    pub fn seen(&self) -> KernelView {
+        let routed: BTreeMap<_, _> =
+            self.pods.iter().map(|(address, pod)| (*address, pod.host_veth.to_string())).collect();
+        KernelView { veths: routed.values().cloned().collect(), routed }
+    }
 }
 
 /// Kernel work under way.
@@ -182,8 +193,11 @@ impl<S: Strategist> SimNode<S> {
 
     /// The daemon looks at the kernel's pods.
     pub fn look_at_kernel(&mut self) {
-        let pods =
-            self.kernel.pods.iter().map(|(address, pod)| (*address, pod.host_veth.to_string())).collect();
+        self.see_pods(self.kernel.seen());
+    }
+
+    /// A look at the kernel comes in, which may have begun a while ago.
+    pub fn see_pods(&mut self, pods: KernelView) {
         self.happen(Event::PodsObserved(pods));
     }
 

@@ -28,7 +28,6 @@ use enid_sim::ec2::call::Call;
 use enid_sim::ec2::refusal::{CallError, Code};
 
 use form::Form;
-pub(crate) use resource::iso_8601;
 use xml::Xml;
 
 /// The only API version there has been since 2016, and the namespace of its answers.

@@ -183,6 +183,9 @@ impl Taken {
             Figure::millis(&format!("{} ADDs at once, p99", calls::BURST), self.burst.p99())
                 .against("ADD p50", add)
                 .at_most(10.0 * add),
+            // The kernel wires one pod at a time, whoever asks: this is how near the burst comes to that.
+            Figure::millis("the same against the floor", self.burst.p99())
+                .against("as many floors, one after the other", floor * calls::BURST as f64),
             Figure::millis("DEL p50", self.del.p50())
                 .against("ptp + host-local DEL p50", reference.1)
                 .at_most(1.5),

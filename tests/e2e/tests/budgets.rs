@@ -49,8 +49,10 @@ fn an_idle_daemon_with_three_strategies_is_small_and_a_hundred_pods_leave_nothin
     let before = lab.status().calls;
     let pods = lab.pods(10);
     for _ in 0..10 {
-        pods.iter().for_each(|pod| drop(node.add(pod)));
-        pods.iter().for_each(|pod| drop(node.del(pod)));
+        for pod in &pods {
+            let _result = node.add(pod);
+        }
+        pods.iter().for_each(|pod| node.del(pod));
     }
     let churned = resident_kib(daemon.pid());
     assert!(churned <= idle + CHURN_KIB, "{churned} KiB resident after churn, {idle} before");

@@ -19,6 +19,8 @@ const UNSEEN: Duration = Duration::from_millis(10);
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
     held: BTreeSet<Ipv4Addr>,
+    /// Held addresses that the kernel had at any moment: only they can have packets under way.
+    wired: BTreeSet<Ipv4Addr>,
     cold_until: BTreeMap<Ipv4Addr, Timestamp>,
 }
 
@@ -62,6 +64,7 @@ impl Watch {
                 wrongs.push(format!("{name} runs with {address}, which EC2 does not have here"));
             }
         }
+        self.wired.extend(node.kernel.pods.keys());
         self.watch_cooling(&held, node, &mut wrongs);
         wrongs.extend(two_calls(node));
         wrongs
@@ -80,7 +83,9 @@ impl Watch {
             }
         }
         for address in self.held.difference(held) {
-            self.cold_until.insert(*address, now + node.state().config().cooldown);
+            if self.wired.remove(address) {
+                self.cold_until.insert(*address, now + node.state().config().cooldown);
+            }
         }
         self.held.clone_from(held);
     }

@@ -1,10 +1,10 @@
 //! An ENI's way in and out. Level-triggered: every step follows from the state, so that a retry, a restart
 //! and the first try are the same code.
 
-use super::{EniWork, LINK_DEADLINE, LINK_POLL, NodeState, Purpose, RETURNED_MEMORY, delay};
+use super::{EniWork, LINK_POLL, NodeState, OVERDUE_POLL, Purpose, RETURNED_MEMORY, delay};
 use crate::cloud::{Assigned, CloudEni, CloudError, CloudErrorKind};
 use crate::eni::{Eni, Leaving, Phase};
-use crate::event::{CloudCall, CloudReply, Effect, OpId, Record};
+use crate::event::{Api, CloudCall, CloudReply, Effect, OpId, Record};
 use crate::ids::EniId;
 use crate::lease::{Lease, LeaseState};
 use crate::report::Why;
@@ -34,7 +34,7 @@ impl NodeState {
     pub(super) fn advance_enis(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let restless = |eni: &&Eni| {
             let at_rest = eni.phase == Phase::Ready
-                && (eni.is_primary() || eni.set_up && eni.marked)
+                && (eni.is_primary() || eni.set_up && (eni.marked || !eni.is_ours()))
                 && self.pool.counts_on(&eni.id).returning == 0;
             !eni.busy && eni.blocked_until <= now && !at_rest
         };
@@ -57,7 +57,7 @@ impl NodeState {
                     self.journal_eni(id, effects);
                     continue;
                 }
-                Next::Call(call) if !self.pushback.permits(call.1.name(), now) => return,
+                Next::Call(call) if !self.pushback.permits(call.1.api(), now) => return,
                 Next::Call(call) => self.call(call.0, call.1, effects),
                 Next::SetUp => {
                     let op = self.op();
@@ -82,14 +82,14 @@ impl NodeState {
             (Phase::Created, _) => {
                 call(Purpose::Attach { eni: id.clone() }, CloudCall::Attach { eni: id, seat: eni.seat })
             }
-            (Phase::Attaching { since }, Some(_)) if now.since(*since) > LINK_DEADLINE => {
+            (Phase::Attaching { .. }, Some(_)) if eni.is_ours() && eni.is_overdue(now) => {
                 Next::Enter(Phase::Leaving(Leaving::TearingDown))
             }
             (Phase::Attaching { .. }, _) => Next::SetUp,
             (Phase::Ready, _) if !eni.set_up && !eni.is_primary() => Next::SetUp,
-            (Phase::Ready, Some(attachment)) if !eni.marked && !eni.is_primary() => {
+            (Phase::Ready, Some(attachment)) if !eni.marked && eni.is_ours() && !eni.is_primary() => {
                 let mark = CloudCall::DeleteWithInstance { eni: id.clone(), attachment: attachment.clone() };
-                if self.pushback.permits(mark.name(), now) {
+                if self.pushback.permits(mark.api(), now) {
                     call(Purpose::Mark { eni: id }, mark)
                 } else {
                     self.give_back_now(eni)
@@ -140,18 +140,16 @@ impl NodeState {
             Purpose::Unassign { eni, addresses } => self.unassigned(&eni, addresses, result, now, effects),
             Purpose::Attach { eni } => self.attached(&eni, result, now, effects),
             Purpose::Mark { eni } => {
-                let outcome = result.map(|_| ());
+                let outcome = result.map(drop);
                 if let (Ok(()), Some(eni)) = (&outcome, self.enis.get_mut(&eni)) {
                     eni.marked = true;
                 }
                 self.eni_call_done(&eni, call.api, outcome, now);
                 self.journal_eni(&eni, effects);
             }
-            Purpose::Detach { eni } => match result {
-                Err(error) if error.kind != CloudErrorKind::Gone => {
-                    self.eni_call_done(&eni, call.api, Err(error), now);
-                }
-                Ok(_) | Err(_) => {
+            Purpose::Detach { eni } => match unless_gone(result) {
+                Err(error) => self.eni_call_done(&eni, call.api, Err(error), now),
+                Ok(()) => {
                     if let Some(eni) = self.enis.get_mut(&eni) {
                         eni.phase = Phase::Leaving(Leaving::Deleting);
                     }
@@ -159,24 +157,16 @@ impl NodeState {
                     self.journal_eni(&eni, effects);
                 }
             },
-            Purpose::Delete { eni } => match result {
-                Err(error) if error.kind != CloudErrorKind::Gone => {
-                    self.eni_call_done(&eni, call.api, Err(error), now);
-                }
-                Ok(_) | Err(_) => self.forget_eni(&eni, now, effects),
+            Purpose::Delete { eni } => match unless_gone(result) {
+                Err(error) => self.eni_call_done(&eni, call.api, Err(error), now),
+                Ok(()) => self.forget_eni(&eni, now, effects),
             },
         }
         self.asking.stale = true;
     }
 
     /// A call on an ENI that only its own retry depends on.
-    fn eni_call_done(
-        &mut self,
-        id: &EniId,
-        api: &'static str,
-        result: Result<(), CloudError>,
-        now: Timestamp,
-    ) {
+    fn eni_call_done(&mut self, id: &EniId, api: Api, result: Result<(), CloudError>, now: Timestamp) {
         let chance = self.next_op;
         let Some(eni) = self.enis.get_mut(id) else { return };
         eni.busy = false;
@@ -241,7 +231,7 @@ impl NodeState {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        const API: &str = "AttachNetworkInterface";
+        const API: Api = Api::AttachNetworkInterface;
         let seat = self.free_seat();
         let Some(eni) = self.enis.get_mut(id) else { return };
         match result {
@@ -254,7 +244,13 @@ impl NodeState {
                 self.journal_eni(id, effects);
                 self.advance_eni(id, now, effects);
             }
-            Ok(_) => self.eni_call_done(id, API, Ok(()), now),
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Created(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => self.eni_call_done(id, API, Ok(()), now),
             // A look has found it attached meanwhile.
             Err(_) if eni.phase != Phase::Created => self.eni_call_done(id, API, Ok(()), now),
             Err(error) => {
@@ -315,7 +311,8 @@ impl NodeState {
                 self.advance_eni(&id, now, effects);
                 self.serve_waiters(now, effects);
             }
-            Err(None) if eni.phase.is_coming() => eni.blocked_until = now + LINK_POLL,
+            Err(None) if eni.is_coming(now) => eni.blocked_until = now + LINK_POLL,
+            Err(None) if eni.phase.is_coming() => eni.blocked_until = now + OVERDUE_POLL,
             Err(None | Some(_)) => {
                 eni.failures = eni.failures.saturating_add(1);
                 eni.blocked_until = now + delay(eni.failures, chance);
@@ -343,6 +340,11 @@ impl NodeState {
     fn take_eni_work(&mut self, op: OpId, expected: impl Fn(&EniWork) -> bool) -> Option<EniWork> {
         self.eni_work.get(&op).is_some_and(expected).then(|| self.eni_work.remove(&op)).flatten()
     }
+}
+
+/// How asking for an end went: what is gone already has ended.
+fn unless_gone(result: Result<CloudReply, CloudError>) -> Result<(), CloudError> {
+    result.map(drop).or_else(|error| if error.kind == CloudErrorKind::Gone { Ok(()) } else { Err(error) })
 }
 
 impl EniWork {

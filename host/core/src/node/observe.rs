@@ -4,14 +4,13 @@
 //! missing twice and unused is dropped, what is missing twice and used is quarantined. A view older than
 //! the last change of an ENI says nothing about it.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::{LOOKS_APART, NodeState, OBSERVE_EVERY, Purpose};
 use crate::cloud::{CloudEni, CloudError, EniAttachment};
 use crate::eni::{Eni, Leaving, MISSES, Phase};
-use crate::event::{CloudCall, CloudReply, Effect};
+use crate::event::{Api, CloudCall, CloudReply, Effect, KernelView};
 use crate::ids::{EniId, SubnetId};
 use crate::lease::{Lease, LeaseState};
 use crate::report::{Quarantine, Why};
@@ -46,12 +45,12 @@ impl NodeState {
 
     fn next_enis_look(&self) -> Option<Timestamp> {
         let under_way = self.calls.values().any(|call| matches!(call.purpose, Purpose::Enis { .. }));
-        (!under_way).then(|| self.observe_at.max(self.pushback.until(CloudCall::Enis.name())))
+        (!under_way).then(|| self.observe_at.max(self.pushback.until(Api::DescribeNetworkInterfaces)))
     }
 
     fn next_subnets_look(&self) -> Option<Timestamp> {
         let under_way = self.calls.values().any(|call| matches!(call.purpose, Purpose::Subnets));
-        (!under_way).then(|| self.subnets_at.max(self.pushback.until(CloudCall::Subnets.name())))
+        (!under_way).then(|| self.subnets_at.max(self.pushback.until(Api::DescribeSubnets)))
     }
 
     pub(super) fn enis_answered(
@@ -64,13 +63,20 @@ impl NodeState {
         let enis = match result {
             // An instance always has its primary ENI: a view without it is not a view of this node.
             Ok(CloudReply::Enis(enis)) if enis.iter().any(|eni| eni.id == self.identity.primary_eni) => enis,
-            Ok(_) => {
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Created(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => {
                 self.look_again(now);
                 return;
             }
             Err(error) => {
                 self.look_again(now);
-                self.pushback.failed(CloudCall::Enis.name(), error, now, self.next_op);
+                self.pushback.failed(Api::DescribeNetworkInterfaces, error, now, self.next_op);
                 return;
             }
         };
@@ -118,6 +124,7 @@ impl NodeState {
         let Some(eni) = self.enis.get_mut(&cloud.id) else { return };
         eni.missed = 0;
         eni.marked |= attachment.delete_on_termination;
+        eni.created_for_pods |= cloud.created_for_pods;
         match eni.phase {
             Phase::Created => {
                 // The reply to our attach was lost, or is on its way.
@@ -281,10 +288,16 @@ impl NodeState {
                 let (snapshot, subnets) = self.subnet_snapshot(now);
                 effects.push(Effect::AskSubnets { snapshot: Box::new(snapshot), subnets });
             }
-            Ok(_) => {}
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::Created(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => {}
             Err(error) => {
                 self.subnets_at = now + LOOK_EVERY;
-                self.pushback.failed(CloudCall::Subnets.name(), error, now, self.next_op);
+                self.pushback.failed(Api::DescribeSubnets, error, now, self.next_op);
             }
         }
     }
@@ -301,13 +314,9 @@ impl NodeState {
 
     /// Pods that the kernel routes to but the journal does not know keep their address out of service; pods
     /// that the journal knows and the kernel does not have are let go.
-    pub(super) fn pods_observed(
-        &mut self,
-        mut pods: BTreeMap<Ipv4Addr, String>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.let_go_of_lost_pods(&pods, now, effects);
+    pub(super) fn pods_observed(&mut self, view: KernelView, now: Timestamp, effects: &mut Vec<Effect>) {
+        self.let_go_of_lost_pods(&view, now, effects);
+        let mut pods = view.routed;
         let cool_until = now + self.config.cooldown;
         let odd = |lease: &&Lease| match lease.state {
             LeaseState::Free => pods.contains_key(&lease.address),
@@ -334,19 +343,16 @@ impl NodeState {
     /// Unwires pods whose sandbox went without a DEL: the kernel takes a veth along with its namespace, and
     /// nobody else will say so.
     ///
-    /// Two looks in a row must agree, no kernel work may have been done on the pod between them, and links
-    /// of another prefix than today's are not looked for.
-    fn let_go_of_lost_pods(
-        &mut self,
-        pods: &BTreeMap<Ipv4Addr, String>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
+    /// Both the route and the link must be missing, in two looks in a row, without kernel work on the pod in
+    /// between: a route that somebody deleted is drift, not the end of a pod. Links of another prefix than
+    /// today's are not looked for.
+    fn let_go_of_lost_pods(&mut self, view: &KernelView, now: Timestamp, effects: &mut Vec<Effect>) {
         let prefix = self.config.veth_prefix.as_str();
         let unseen = self.pool.iter().filter(|lease| match &lease.state {
             LeaseState::Bound(holder) => {
-                let expected = holder.wiring.host_veth.as_str().starts_with(prefix);
-                expected && !self.working.contains(&lease.address) && !pods.contains_key(&lease.address)
+                let host_veth = holder.wiring.host_veth.as_str();
+                let there = view.routed.contains_key(&lease.address) || view.veths.contains(host_veth);
+                host_veth.starts_with(prefix) && !self.working.contains(&lease.address) && !there
             }
             LeaseState::Free
             | LeaseState::Reserved(_)

@@ -8,17 +8,18 @@ use std::time::Duration;
 
 use super::delay;
 use crate::cloud::{CloudError, CloudErrorKind};
+use crate::event::Api;
 use crate::time::Timestamp;
 
 /// How long after its last try a failure still counts: what is not tried any more is no trouble.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 /// The APIs without which no address comes.
-const GROWTH: [&str; 5] = [
-    "DescribeNetworkInterfaces",
-    "CreateNetworkInterface",
-    "AttachNetworkInterface",
-    "AssignPrivateIpAddresses",
-    "DescribeSubnets",
+const GROWTH: [Api; 5] = [
+    Api::DescribeNetworkInterfaces,
+    Api::CreateNetworkInterface,
+    Api::AttachNetworkInterface,
+    Api::AssignPrivateIpAddresses,
+    Api::DescribeSubnets,
 ];
 
 /// One API that failed last time.
@@ -32,15 +33,15 @@ struct Failing {
 /// The APIs that failed last time.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pushback {
-    failing: BTreeMap<&'static str, Failing>,
+    failing: BTreeMap<Api, Failing>,
     throttled_at: Option<Timestamp>,
     throttled_until: Timestamp,
 }
 
 impl Pushback {
     /// A call of `api` failed for a reason that is not its arguments'.
-    pub(super) fn failed(&mut self, api: &'static str, error: CloudError, now: Timestamp, chance: u64) {
-        let failures = self.failing.get(api).map_or(0, |failing| failing.failures).saturating_add(1);
+    pub(super) fn failed(&mut self, api: Api, error: CloudError, now: Timestamp, chance: u64) {
+        let failures = self.failing.get(&api).map_or(0, |failing| failing.failures).saturating_add(1);
         let until = now + delay(failures, chance);
         if error.kind == CloudErrorKind::Throttled {
             self.throttled_at = Some(now);
@@ -50,8 +51,8 @@ impl Pushback {
     }
 
     /// A call of `api` went well.
-    pub(super) fn went_well(&mut self, api: &'static str) {
-        self.failing.remove(api);
+    pub(super) fn went_well(&mut self, api: Api) {
+        self.failing.remove(&api);
     }
 
     /// Drops what was not tried again for long.
@@ -62,18 +63,18 @@ impl Pushback {
     }
 
     /// When `api` may be called; a time in the past when it may be called now.
-    pub(super) fn until(&self, api: &str) -> Timestamp {
-        self.failing.get(api).map_or(self.throttled_until, |failing| failing.until.max(self.throttled_until))
+    pub(super) fn until(&self, api: Api) -> Timestamp {
+        self.failing.get(&api).map_or(self.throttled_until, |failing| failing.until.max(self.throttled_until))
     }
 
     /// Whether `api` may be called now.
-    pub(super) fn permits(&self, api: &str, now: Timestamp) -> bool {
+    pub(super) fn permits(&self, api: Api, now: Timestamp) -> bool {
         self.until(api) <= now
     }
 
     /// Whether `api` fails for want of permission, which waiting does not mend.
-    pub(super) fn denied(&self, api: &str) -> bool {
-        self.failing.get(api).is_some_and(|failing| failing.error.kind == CloudErrorKind::Denied)
+    pub(super) fn denied(&self, api: Api) -> bool {
+        self.failing.get(&api).is_some_and(|failing| failing.error.kind == CloudErrorKind::Denied)
     }
 
     /// The next time at which something may be tried again.
@@ -89,7 +90,9 @@ impl Pushback {
 
     /// What keeps addresses from coming: the failure and when it is tried again.
     pub(super) fn against_growth(&self) -> Option<(&CloudError, Timestamp)> {
-        GROWTH.iter().find_map(|api| self.failing.get(api).map(|failing| (&failing.error, self.until(api))))
+        GROWTH
+            .into_iter()
+            .find_map(|api| self.failing.get(&api).map(|failing| (&failing.error, self.until(api))))
     }
 
     /// Any failure, those that keep addresses from coming first.

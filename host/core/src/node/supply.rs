@@ -7,7 +7,7 @@ use super::{
 };
 use crate::cloud::{CloudError, CloudErrorKind, CloudSubnet, NewEni, Supply as Amount};
 use crate::eni::{Eni, Leaving, Phase};
-use crate::event::{CloudCall, CloudReply, Effect, Record};
+use crate::event::{Api, CloudCall, CloudReply, Effect, Record};
 use crate::ids::{EniId, SubnetId};
 use crate::lease::Lease;
 use crate::limits::Mode;
@@ -16,10 +16,10 @@ use crate::report::Why;
 use crate::time::Timestamp;
 use crate::wiring::Seat;
 
-const ASSIGN: &str = "AssignPrivateIpAddresses";
-const ATTACH: &str = "AttachNetworkInterface";
-const CREATE: &str = "CreateNetworkInterface";
-const UNASSIGN: &str = "UnassignPrivateIpAddresses";
+const ASSIGN: Api = Api::AssignPrivateIpAddresses;
+const ATTACH: Api = Api::AttachNetworkInterface;
+const CREATE: Api = Api::CreateNetworkInterface;
+const UNASSIGN: Api = Api::UnassignPrivateIpAddresses;
 /// How often subnets are looked at while a pod is short of an address that none of them had.
 const STARVED_LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -118,7 +118,7 @@ impl NodeState {
         let instance = &self.identity.instance;
         let mut tags = vec![
             ("node.k8s.amazonaws.com/instance_id".to_owned(), instance.to_string()),
-            ("node.k8s.amazonaws.com/createdAt".to_owned(), rfc3339(now)),
+            ("node.k8s.amazonaws.com/createdAt".to_owned(), now.rfc3339()),
         ];
         if let Some(cluster) = &self.config.cluster {
             tags.push(("cluster.k8s.amazonaws.com/name".to_owned(), cluster.clone()));
@@ -234,7 +234,7 @@ impl NodeState {
             let used = counts.held + unusable;
             if eni.serves() {
                 supply.ready += counts.free;
-            } else if eni.phase.is_coming() {
+            } else if eni.is_coming(now) {
                 supply.coming += counts.free;
             }
             if eni.serves() || used > 0 {
@@ -257,7 +257,7 @@ impl NodeState {
             id: eni.id.clone(),
             ready: eni.serves(),
             leaving: matches!(eni.phase, Phase::Leaving(_)),
-            removable: !eni.is_primary() && !eni.busy && counts.returning == 0,
+            removable: eni.is_ours() && !eni.is_primary() && !eni.busy && counts.returning == 0,
             open: calm && calls.assign && subnet_has_room,
             gives: calm && calls.unassign,
             busy: eni.serves()
@@ -305,11 +305,17 @@ impl NodeState {
                 effects.push(Effect::Journal(vec![Record::NotCreated { token: creation.new.client_token }]));
             }
             Ok(CloudReply::Created(cloud)) => {
-                let why = Why::Grown { call: "CreateNetworkInterface".to_owned(), because: creation.because };
+                let why = Why::Grown { call: CREATE.name().to_owned(), because: creation.because };
                 self.learn_eni(&cloud, creation.seat, Phase::Created, &why, now, effects);
                 self.advance_eni(&cloud.id, now, effects);
             }
-            Ok(_) => self.unresolved.push(creation),
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => self.unresolved.push(creation),
             Err(error) if leaves_open(error.kind, creation.doubt, now) => {
                 // It may exist: asked again with the same token, EC2 answers with the same ENI.
                 let lost = error.kind == CloudErrorKind::Unavailable;
@@ -350,7 +356,7 @@ impl NodeState {
         eni.changed_at = now;
         match result {
             Ok(CloudReply::Assigned(assigned)) => {
-                let why = Why::Grown { call: "AssignPrivateIpAddresses".to_owned(), because };
+                let why = Why::Grown { call: ASSIGN.name().to_owned(), because };
                 for address in assigned.addresses {
                     self.returned.remove(&address);
                     let lease = Lease::free(address, id.clone(), why.clone(), now);
@@ -359,7 +365,13 @@ impl NodeState {
                 self.journal_eni(id, effects);
                 self.serve_waiters(now, effects);
             }
-            Ok(_) => self.observe_at = now,
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Created(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Done,
+            ) => self.observe_at = now,
             Err(error) => match error.kind {
                 CloudErrorKind::NoFreeAddresses | CloudErrorKind::NoFreeBlocks => {
                     let subnet = eni.subnet.clone();
@@ -397,8 +409,8 @@ impl NodeState {
         let Some(eni) = self.enis.get_mut(id) else { return };
         eni.busy = false;
         eni.changed_at = now;
-        match result {
-            Ok(_) => {
+        match result.map(drop) {
+            Ok(()) => {
                 eni.in_doubt = false;
                 eni.failures = 0;
                 for address in addresses {
@@ -466,37 +478,4 @@ struct CallsPermitted {
     /// Whether waiting helps when assigning is not permitted.
     assign_later: bool,
     unassign: bool,
-}
-
-/// `now` in RFC 3339, UTC, for the `createdAt` tag.
-fn rfc3339(now: Timestamp) -> String {
-    let secs = now.0 / 1000;
-    let (days, rest) = (secs / 86_400, secs % 86_400);
-    // Civil date from days since the epoch: the era-based algorithm for the proleptic Gregorian calendar.
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let doe = z % 146_097;
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let day = doy - (153 * mp + 2) / 5 + 1;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest % 3600 / 60, rest % 60)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timestamps_become_rfc_3339() {
-        for (secs, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_827_696, "2000-02-29T12:34:56Z"),
-            (1_795_219_199, "2026-11-20T23:59:59Z"),
-        ] {
-            assert_eq!(rfc3339(Timestamp(secs * 1000)), text);
-        }
-    }
 }

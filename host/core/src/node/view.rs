@@ -220,7 +220,7 @@ impl NodeState {
                     .throttled_at()
                     .is_some_and(|at| now.since(at) < Duration::from_secs(60)),
                 budget_milli: if self.pushback.next(now).is_some() { 0 } else { 1000 },
-                in_flight_enis: count(self.enis.values().filter(|eni| eni.phase.is_coming()))
+                in_flight_enis: count(self.enis.values().filter(|eni| eni.is_coming(now)))
                     + count(self.creations()),
                 in_flight_addresses: supply.coming,
             },
@@ -296,7 +296,7 @@ impl NodeState {
             return failing.map_or(WaitReason::Starting, |(error, until)| cloud_reason(error, until, now));
         }
         let supply = self.supply(now);
-        if let Some(reason) = self.reason_on_its_way(&supply) {
+        if let Some(reason) = self.reason_on_its_way(&supply, now) {
             return reason;
         }
         if supply.held.saturating_sub(supply.unusable) >= supply.max_pods {
@@ -320,9 +320,10 @@ impl NodeState {
     }
 
     /// What is under way and will end the wait.
-    fn reason_on_its_way(&self, supply: &Supply) -> Option<WaitReason> {
+    fn reason_on_its_way(&self, supply: &Supply, now: Timestamp) -> Option<WaitReason> {
         let coming = |doing: &str| Some(WaitReason::EniComing { doing: doing.to_owned() });
-        if self.enis.values().any(|eni| matches!(eni.phase, Phase::Attaching { .. })) {
+        let attaching = |eni: &Eni| matches!(eni.phase, Phase::Attaching { .. }) && eni.is_coming(now);
+        if self.enis.values().any(attaching) {
             return coming("set up");
         }
         for call in self.calls.values() {
@@ -383,7 +384,7 @@ impl NodeState {
                 })
                 .collect(),
             strategies: self.strategies(),
-            calls: self.call_counts.clone(),
+            calls: self.call_counts.iter().map(|(api, count)| (api.name(), *count)).collect(),
         }
     }
 

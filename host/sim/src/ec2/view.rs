@@ -21,6 +21,8 @@ use super::{Ec2, Tags};
 
 /// ENIs with this tag set to `true` are not ours to change.
 const NO_MANAGE: &str = "node.k8s.amazonaws.com/no_manage";
+/// Whom an ENI was created for.
+const INSTANCE: &str = "node.k8s.amazonaws.com/instance_id";
 /// Whether pods may use a subnet.
 const ROLE: &str = "kubernetes.io/role/cni";
 /// Which cluster a subnet belongs to; the name follows.
@@ -196,6 +198,8 @@ impl NodeView<'_> {
                 delete_on_termination: at.delete_on_termination,
             }),
             managed: eni.tags.get(NO_MANAGE).is_none_or(|value| value != "true"),
+            created_for_pods: eni.description == format!("aws-K8S-{}", self.instance)
+                || eni.tags.get(INSTANCE).is_some_and(|value| value == self.instance.as_str()),
         }
     }
 }

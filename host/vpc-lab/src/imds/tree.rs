@@ -10,8 +10,6 @@ use enid_sim::ec2::interface::NetworkInterface;
 use enid_sim::ec2::metadata::Metadata;
 use serde_json::json;
 
-use crate::wire::iso_8601;
-
 /// The role whose dummy credentials every instance has.
 const ROLE: &str = "enid-lab-node";
 /// How long credentials say that they last.
@@ -101,7 +99,7 @@ impl Tree {
             "imageId": instance.image,
             "instanceId": instance.id,
             "instanceType": instance.instance_type.name,
-            "pendingTime": iso_8601(instance.launched),
+            "pendingTime": instance.launched.rfc3339(),
             "privateIp": view.primary_address(),
             "region": view.region,
             "version": "2017-09-30",
@@ -111,7 +109,7 @@ impl Tree {
 
     fn add_credentials(&mut self, view: &Metadata, now: Timestamp) {
         let profile = format!("arn:aws:iam::{}:instance-profile/{ROLE}", view.account);
-        let info = json!({ "Code": "Success", "LastUpdated": iso_8601(now), "InstanceProfileArn": profile });
+        let info = json!({ "Code": "Success", "LastUpdated": now.rfc3339(), "InstanceProfileArn": profile });
         self.leaf("iam/info", format!("{info:#}"));
         let credentials = json!({
             "Code": "Success",
@@ -119,8 +117,8 @@ impl Tree {
             "AccessKeyId": "ASIALABDUMMY00000000",
             "SecretAccessKey": "opens-nothing",
             "Token": "opens-nothing",
-            "LastUpdated": iso_8601(now),
-            "Expiration": iso_8601(now + CREDENTIALS_LAST),
+            "LastUpdated": now.rfc3339(),
+            "Expiration": (now + CREDENTIALS_LAST).rfc3339(),
         });
         self.leaf(&format!("iam/security-credentials/{ROLE}"), format!("{credentials:#}"));
     }

@@ -2,7 +2,6 @@
 
 use enid_core::ids::SecurityGroupId;
 use enid_core::limits::{Hypervisor, InstanceType};
-use enid_core::time::Timestamp;
 use enid_sim::ec2::describe::Zone;
 use enid_sim::ec2::instance::{Instance, InstanceState};
 use enid_sim::ec2::interface::{InterfaceAttachment, NetworkInterface};
@@ -56,7 +55,7 @@ fn attachment(xml: &mut Xml, at: &InterfaceAttachment) {
     xml.leaf("deviceIndex", at.seat.device);
     xml.leaf("networkCardIndex", at.seat.card);
     xml.leaf("status", at.state.as_str());
-    xml.leaf("attachTime", iso_8601(at.since));
+    xml.leaf("attachTime", at.since.rfc3339());
     xml.leaf("deleteOnTermination", at.delete_on_termination);
 }
 
@@ -69,7 +68,7 @@ pub(super) fn instance(xml: &mut Xml, ec2: &Ec2, instance: &Instance, index: usi
     state(xml, "instanceState", instance.state);
     xml.leaf("instanceType", &instance.instance_type.name);
     xml.leaf("amiLaunchIndex", index);
-    xml.leaf("launchTime", iso_8601(instance.launched));
+    xml.leaf("launchTime", instance.launched.rfc3339());
     xml.leaf("privateDnsName", primary.map_or(String::new(), |eni| ec2.private_dns_name(eni.primary)));
     xml.leaf("dnsName", "");
     xml.leaf("reason", "");
@@ -236,37 +235,4 @@ fn tags(xml: &mut Xml, tags: &Tags) {
 fn arn(ec2: &Ec2, kind: &str, id: &str) -> String {
     let config = ec2.config();
     format!("arn:aws:ec2:{}:{}:{kind}/{id}", config.region, config.account)
-}
-
-/// `2026-10-01T08:30:00.000Z`: days to a civil date as in Howard Hinnant's "chrono-Compatible Low-Level Date Algorithms".
-pub(crate) fn iso_8601(at: Timestamp) -> String {
-    const DAY: u64 = 86_400_000;
-    let (days, millis) = (at.0 / DAY, at.0 % DAY);
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    let (hour, minute, second) = (millis / 3_600_000, millis / 60_000 % 60, millis / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", millis % 1000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn timestamps_are_civil_dates() {
-        for (millis, text) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
-            (4_102_444_800_000, "2100-01-01T00:00:00.000Z"),
-        ] {
-            assert_eq!(iso_8601(Timestamp(millis)), text);
-        }
-    }
 }

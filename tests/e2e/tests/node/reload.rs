@@ -43,14 +43,14 @@ fn bad_settings_change_nothing_and_are_explained_in_the_log() {
         (good.replace("\"warm-targets\"", "\"/nowhere/strategy.wasm\""), "/nowhere/strategy.wasm"),
     ] {
         node.write_settings(&bad);
-        let line = daemon.wait_for_log(&["ERROR", "not taken over", why]);
+        let line = daemon.wait_for_log(&["ERROR", "taken over", why]);
         assert!(line.contains("stay"), "{line}");
         assert_eq!(strategy_in_force(&node), before);
         assert!(daemon.is_alive());
     }
     fs::remove_file(node.settings_file()).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.wait_for_log(&["ERROR", "not taken over", "No such file"]);
+    daemon.wait_for_log(&["ERROR", "taken over", "No such file"]);
     node.add(&lab.pod());
 
     node.configure(&node.settings().max_pods(5));
@@ -100,7 +100,7 @@ fn a_component_is_swapped_by_dropping_a_file_in_and_a_broken_one_is_not() {
 
     for broken in [&shipped[..5000], b"hello", b""] {
         let errors =
-            || node.log().lines().filter(|line| line.contains("the strategy is not taken over")).count();
+            || node.log().lines().filter(|line| line.contains(" ERROR ") && line.contains("stay")).count();
         let seen = errors();
         replace(broken);
         wait_until_true("the log says why it is refused", PATIENCE, || errors() > seen);

@@ -1,6 +1,9 @@
 //! What a pod, and an operator, lives to see: one scenario each, and every one ends with a node that has
 //! nothing left to do.
 
+mod clocks;
+mod foreign;
+mod lost;
 mod supply;
 mod waiting;
 
@@ -185,14 +188,28 @@ fn a_delete_during_wiring_waits_for_it_and_undoes_it() {
 }
 
 #[test]
-fn a_failed_wiring_leaves_nothing_and_cools_the_address() {
-    let mut node = a_small_node(ready(1));
+fn a_failed_wiring_leaves_nothing_and_the_address_is_free_at_once() {
+    let mut node = a_small_node(Knobs { minimum_ip: 3, ..Knobs::default() });
+    node.pass(secs(1));
     node.kernel.refuse_wirings = 1;
     let ticket = node.add("a");
-    settle(&mut node);
+    node.pass(secs(1));
     let Refusal::Kernel { address, .. } = refused(&node, ticket) else { panic!("the kernel refused") };
-    assert_eq!(state_of(&node, address), "cooling");
-    node.pass(secs(120));
+    assert_eq!(state_of(&node, address), "free");
+    let next = fill(&mut node, 3);
+    assert_eq!(next.iter().position(|next| *next == address), Some(2), "the others come first");
+    expect_converged(&mut node);
+}
+
+#[test]
+fn an_address_whose_wiring_failed_is_free_after_a_death_too() {
+    let mut node = a_small_node(Knobs { minimum_ip: 3, ..Knobs::default() });
+    node.kernel.refuse_wirings = 1;
+    let ticket = node.add("a");
+    node.pass(secs(1));
+    let Refusal::Kernel { address, .. } = refused(&node, ticket) else { panic!("the kernel refused") };
+    node.crash_and_restart();
+    assert_eq!(state_of(&node, address), "free");
     settle(&mut node);
     expect_converged(&mut node);
 }
