@@ -18,7 +18,7 @@ use enid_engine::run::{Engine, Ports, QUEUE};
 use enid_policy_wasm::Policy;
 use enid_protocol::message::Reply;
 use enid_protocol::spool::{LockedSpool, Spool};
-use enid_store_file::Journal;
+use enid_store_file::{Journal, JournalError};
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -200,10 +200,18 @@ fn private_directory(path: &Path) -> anyhow::Result<()> {
     })
 }
 
-fn journal_failure(error: enid_store_file::JournalError) -> Failure {
+fn journal_failure(error: JournalError) -> Failure {
     match error {
-        enid_store_file::JournalError::InUse { .. } => Failure::in_use(error),
-        other => Failure::settings(other),
+        JournalError::InUse { .. } => Failure::in_use(error),
+        JournalError::Corrupt { .. }
+        | JournalError::Full { .. }
+        | JournalError::Io { .. }
+        | JournalError::Newer { .. }
+        | JournalError::NotAJournal { .. }
+        | JournalError::Poisoned { .. }
+        | JournalError::TooLarge { .. }
+        | JournalError::UnknownRecord { .. }
+        | JournalError::Unencodable { .. } => Failure::settings(error),
     }
 }
 
@@ -356,7 +364,13 @@ async fn drain(locked: &LockedSpool, desk: &Desk) {
                     warn!(reason = %why, "an applied DEL stays in the spool; applying it again changes nothing");
                 }
             }
-            other => warn!(container = %spooled.del.container, reply = ?other, "spooled DEL stays for later"),
+            other @ (Reply::Added(_)
+            | Reply::Checked
+            | Reply::Failed(_)
+            | Reply::Hello { .. }
+            | Reply::Report(_)) => {
+                warn!(container = %spooled.del.container, reply = ?other, "spooled DEL stays for later")
+            }
         }
     }
 }

@@ -141,7 +141,8 @@ fn check_names_what_is_missing_and_add_mends_it() {
     daemon.wait_until_ready();
     // The fourth pod of a t3.small is on a further ENI, and so has all kinds of rules.
     let pods = lab.pods(4);
-    let result = pods.iter().map(|pod| node.add(pod)).last().unwrap();
+    let mut results: Vec<_> = pods.iter().map(|pod| node.add(pod)).collect();
+    let result = results.pop().unwrap();
     let pod = &pods[3];
     let address = address_of(&result);
     let (host, inside, veth) = (node.kernel(), pod.kernel(), pod.host_veth());

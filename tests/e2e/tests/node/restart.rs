@@ -28,13 +28,7 @@ fn a_del_without_a_daemon_is_applied_at_the_next_start() {
     for _ in 0..2 {
         node.del(&gone);
     }
-    let spooled = || {
-        let files = fs::read_dir(node.runtime_dir().join("spool")).unwrap();
-        files
-            .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|end| end == "json"))
-            .count()
-    };
-    assert_eq!(spooled(), 1, "a repeated DEL replaces the first");
+    assert_eq!(spooled(&node).len(), 1, "a repeated DEL replaces the first");
     assert_eq!(node.kernel().mentions(address).len(), 2, "nobody has touched the kernel yet");
 
     let daemon = node.start();
