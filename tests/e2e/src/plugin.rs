@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::node::Node;
 use crate::pod::{POD_NAMESPACE, Pod, address_of};
-use crate::program::{self, Ended};
+use crate::program::{self, Ended, OpenCopy, spawned};
 
 /// The interface inside every pod.
 pub const IFNAME: &str = "eth0";
@@ -98,14 +98,16 @@ impl Call {
     /// Executes the plugin in the namespace of `node`, where its runtime is.
     pub fn run(&self, node: &Node) -> Ended {
         let input = self.stdin.clone().unwrap_or_else(|| self.config.to_string().into_bytes());
+        let copy = self.user.map(|_| OpenCopy::of(&program::plugin()));
+        let program = copy.as_ref().map_or_else(program::plugin, |copy| copy.program.clone());
         let exec = || {
-            let mut command = Command::new(program::plugin());
+            let mut command = Command::new(&program);
             command.env_clear().envs(&self.environment);
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             if let Some(user) = self.user {
                 command.uid(user).gid(user);
             }
-            let mut child = command.spawn().unwrap();
+            let mut child = spawned(&mut command);
             // A plugin that refuses before it reads closes the pipe.
             let _refused = child.stdin.take().unwrap().write_all(&input);
             child.wait_with_output().unwrap()

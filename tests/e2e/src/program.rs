@@ -1,7 +1,11 @@
 //! The programs under test, as built for the profile of the test.
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The directory that holds them: the one above the test programs'.
 fn directory() -> PathBuf {
@@ -28,6 +32,46 @@ pub fn plugin() -> PathBuf {
 /// The component of a shipped strategy.
 pub fn strategy(name: &str) -> PathBuf {
     built("strategies").join(format!("{name}.wasm"))
+}
+
+/// A copy of a program that any user may run: the original may be in a directory of root's.
+#[derive(Debug)]
+pub struct OpenCopy {
+    /// The program.
+    pub program: PathBuf,
+    /// The directory around it, which any user may enter.
+    pub directory: PathBuf,
+}
+
+impl OpenCopy {
+    /// Copies `program` to a directory of its own, which goes when the copy is dropped.
+    pub fn of(program: &Path) -> Self {
+        static COPIES: AtomicU32 = AtomicU32::new(0);
+        let number = COPIES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("e2e-open-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir(&directory).unwrap();
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = directory.join(program.file_name().unwrap());
+        fs::copy(program, &copy).unwrap();
+        Self { program: copy, directory }
+    }
+}
+
+impl Drop for OpenCopy {
+    fn drop(&mut self) {
+        let _not_there = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Starts a program. Another test's fork may hold a copy's file open for writing for a moment: then again.
+pub fn spawned(command: &mut Command) -> Child {
+    loop {
+        match command.spawn() {
+            Err(why) if why.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            other => return other.unwrap(),
+        }
+    }
 }
 
 /// How a program ended and what it said.

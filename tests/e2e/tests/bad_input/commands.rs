@@ -1,43 +1,28 @@
 //! Commands with wrong arguments, or by whoever may not run them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use e2e::lab::Lab;
 use e2e::plugin::NOBODY;
-use e2e::program::{self, Ended, run_enid};
+use e2e::program::{self, Ended, OpenCopy, run_enid, spawned};
 
 use crate::{ARGUMENTS, IN_USE, NOT_PERMITTED, SETTINGS, UNAVAILABLE, says};
 
-/// Runs a copy of `enid` as a user who owns nothing: the original may be in a directory of root's.
-struct Unprivileged {
-    program: PathBuf,
-    directory: PathBuf,
-}
+/// Runs `enid` as a user who owns nothing.
+struct Unprivileged(OpenCopy);
 
 impl Unprivileged {
     fn new() -> Self {
-        let directory = std::env::temp_dir().join(format!("e2e-unprivileged-{}", std::process::id()));
-        fs::create_dir(&directory).unwrap();
-        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
-        let program = directory.join("enid");
-        fs::copy(program::enid(), &program).unwrap();
-        Self { program, directory }
+        Self(OpenCopy::of(&program::enid()))
     }
 
     fn run(&self, words: &[&str]) -> Ended {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.0.program);
         command.args(words).uid(NOBODY).gid(NOBODY).current_dir("/");
-        command.output().unwrap().into()
-    }
-}
-
-impl Drop for Unprivileged {
-    fn drop(&mut self) {
-        let _not_there = fs::remove_dir_all(&self.directory);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        spawned(&mut command).wait_with_output().unwrap().into()
     }
 }
 
@@ -50,7 +35,7 @@ fn whoever_is_not_root_is_told_so() {
     says(&nobody.run(&["run", "--config", settings]).complaint(NOT_PERMITTED), &["as root"]);
     assert!(!node.runtime_dir().exists());
 
-    let directory = nobody.directory.to_str().unwrap();
+    let directory = nobody.0.directory.to_str().unwrap();
     let up = ["lab", "up", "--name", "e2e-nobodys", "--directory", directory];
     says(&nobody.run(&up).complaint(NOT_PERMITTED), &["need root", "sudo"]);
     let base = lab.base().to_str().unwrap();
@@ -62,7 +47,7 @@ fn whoever_is_not_root_is_told_so() {
 
     // What needs no root works without.
     let strategy = program::strategy("eks-max-pods");
-    let copy = nobody.directory.join("eks-max-pods.wasm");
+    let copy = nobody.0.directory.join("eks-max-pods.wasm");
     fs::copy(strategy, &copy).unwrap();
     let words = ["max-pods", "--instance-type", "m5.large", "--strategy", copy.to_str().unwrap()];
     assert_eq!(nobody.run(&words).ok(), "29\n");
