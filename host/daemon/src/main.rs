@@ -69,6 +69,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    end_in_order_when_output_fails();
     let enid = match Enid::try_parse() {
         Ok(enid) => enid,
         Err(error) => return misunderstood(&error),
@@ -113,6 +114,22 @@ fn perform(command: Command) -> Result<ExitCode, Failure> {
         Command::Lab { command } => lab_command::run(command).map_err(Failure::lab)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `enid status | head` is no fault: when nobody reads the rest, the program ends without a word. When the
+/// output cannot be written for another reason, that is one line like any other failure.
+fn end_in_order_when_output_fails() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match panic.payload_as_str() {
+        Some(why) if why.starts_with("failed printing to stdout") && why.contains("Broken pipe") => {
+            std::process::exit(0)
+        }
+        Some(why) if why.starts_with("failed printing to stdout") => {
+            eprintln!("enid: {why}");
+            std::process::exit(1)
+        }
+        Some(_) | None => usual(panic),
+    }));
 }
 
 /// The same checks as at the start of the daemon.
