@@ -13,6 +13,8 @@ use crate::snapshot::{MAX_STATE, MaxPodsSnapshot, SubnetSnapshot, WarmPoolSnapsh
 
 /// Pods that Kubernetes nodes are ever configured for; more is nonsense, not ambition.
 pub const MOST_PODS: u32 = 10_000;
+/// Pods beyond the addresses of every instance type, all slots filled with prefixes (some 24,000).
+pub const MOST_ADDRESSABLE_PODS: u32 = 65_536;
 /// Bytes of a reason that are kept.
 pub const MAX_REASON: usize = 256;
 /// Annotations that are kept.
@@ -135,7 +137,7 @@ pub fn admit_max_pods(
         return Err(Violation::NoPods);
     }
     let mut clamped = Vec::new();
-    let target = bend("max_pods", proposal.target, MOST_PODS, &mut clamped)?;
+    let target = bend("max_pods", proposal.target, MOST_ADDRESSABLE_PODS, &mut clamped)?;
     Ok(Admitted { target, outcome: admit_outcome(proposal.outcome)?, clamped })
 }
 
