@@ -18,7 +18,7 @@ impl Dice {
     fn instance_type(&mut self) -> InstanceType {
         let types: Vec<InstanceType> = instance_types::all().collect();
         let at = self.below(types.len() as u64);
-        types[usize::try_from(at).unwrap()].clone()
+        types.into_iter().nth(at as usize).expect("invariant: below the number of types")
     }
 }
 
@@ -48,7 +48,7 @@ fn incumbent(kind: &InstanceType, targets: &Targets, pods: u32) -> (Vec<u32>, u3
                 available < targets.warm_eni * per_eni || (targets.warm_eni == 0 && available == 0)
             };
             let want = if by_address { short } else { per_eni };
-            let may_create = u32::try_from(held.len()).unwrap() < enis;
+            let may_create = held.len() < enis as usize;
             match held.iter_mut().find(|eni| **eni < per_eni) {
                 Some(eni) if low => *eni += want.min(per_eni - *eni),
                 None if low && may_create => held.push(want.min(per_eni)),
