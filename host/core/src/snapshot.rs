@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::Mode;
+use crate::limits::{InstanceType, Mode};
 
 /// Demand buckets that a snapshot carries at most, oldest first.
 pub const MAX_HISTORY: usize = 64;
@@ -270,6 +270,25 @@ pub struct MaxPodsSnapshot {
     pub reserved_enis: u32,
     /// Whether to ignore the recommended caps and answer what the addresses allow.
     pub uncapped: bool,
+}
+
+impl MaxPodsSnapshot {
+    /// The question about a node of `kind` that may use `max_enis`, with nothing reserved and caps in force.
+    pub fn of(kind: &InstanceType, mode: Mode, max_enis: u32) -> Self {
+        Self {
+            context: Context::default(),
+            mode,
+            instance_type: kind.name.clone(),
+            max_enis,
+            ipv4_per_eni: kind.ipv4_per_eni,
+            prefixes: kind.supports_prefixes(),
+            vcpus: kind.vcpus,
+            memory_mib: kind.memory_mib,
+            custom_networking: false,
+            reserved_enis: 0,
+            uncapped: false,
+        }
+    }
 }
 
 /// The question to a subnet-selection strategy.

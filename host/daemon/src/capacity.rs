@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use enid_core::event::Answer;
 use enid_core::limits::{InstanceType, Mode};
 use enid_core::node::Config;
-use enid_core::snapshot::{Context as Question, MaxPodsSnapshot, Setting, Value};
+use enid_core::snapshot::{MaxPodsSnapshot, Setting, Value};
 use enid_core::time::Timestamp;
 use enid_policy_wasm::{Policy, PolicyConfig, StrategyConfig};
 use enid_sim::node::{SimNode, lone_instance};
@@ -164,18 +164,11 @@ pub(crate) fn max_pods(query: &MaxPods) -> Result<(), Failure> {
     let kind = known(&query.instance_type)?;
     let policy =
         load(PolicyConfig { max_pods: chosen(&query.choice, "eks-max-pods")?, ..PolicyConfig::default() })?;
+    let max_enis = query.max_enis.map_or(kind.max_enis(), |max| max.min(kind.max_enis()));
     let snapshot = MaxPodsSnapshot {
-        context: Question::default(),
-        mode: query.mode.into(),
-        instance_type: kind.name.clone(),
-        max_enis: query.max_enis.map_or(kind.max_enis(), |max| max.min(kind.max_enis())),
-        ipv4_per_eni: kind.ipv4_per_eni,
-        prefixes: kind.supports_prefixes(),
-        vcpus: kind.vcpus,
-        memory_mib: kind.memory_mib,
         custom_networking: query.custom_networking,
-        reserved_enis: 0,
         uncapped: query.no_cap,
+        ..MaxPodsSnapshot::of(&kind, query.mode.into(), max_enis)
     };
     let decision = policy.decide_max_pods(&snapshot);
     refuse_faults(&decision.faults)?;

@@ -156,13 +156,11 @@ pub(crate) fn run(command: LabCommand) -> Result<()> {
     }
 }
 
-/// The command that becomes the process of `lab`, which has its files under `base`.
-pub(crate) fn server(base: &Path, lab: &str, with_parent: bool) -> Result<Command> {
+/// The command that becomes the process of `lab`, which has its files under `base`; with `--with-parent` it
+/// ends with whoever started it.
+pub(crate) fn server(base: &Path, lab: &str) -> Result<Command> {
     let mut server = ourselves()?;
     server.args(["lab", "serve", "--name", lab, "--directory"]).arg(base);
-    if with_parent {
-        server.arg("--with-parent");
-    }
     Ok(server)
 }
 
@@ -181,7 +179,7 @@ pub(crate) fn ourselves() -> Result<Command> {
 
 fn up(which: &Which, size: Size) -> Result<()> {
     let lab = which.lab_of(size)?;
-    let mut server = server(&which.directory, &which.name, false)?;
+    let mut server = server(&which.directory, &which.name)?;
     server.args(["--size", size.name()]);
     let (server, status) = lab.start(server)?;
     let typed = which.typed();

@@ -241,19 +241,8 @@ impl NodeState {
 
     /// The question to the max-pods strategy about this node.
     pub fn max_pods_snapshot(&self, now: Timestamp) -> MaxPodsSnapshot {
-        MaxPodsSnapshot {
-            context: self.context(now),
-            mode: self.config.mode,
-            instance_type: self.instance_type.name.clone(),
-            max_enis: self.usable_enis(),
-            ipv4_per_eni: self.instance_type.ipv4_per_eni,
-            prefixes: self.instance_type.supports_prefixes(),
-            vcpus: self.instance_type.vcpus,
-            memory_mib: self.instance_type.memory_mib,
-            custom_networking: false,
-            reserved_enis: 0,
-            uncapped: false,
-        }
+        let about = MaxPodsSnapshot::of(&self.instance_type, self.config.mode, self.usable_enis());
+        MaxPodsSnapshot { context: self.context(now), ..about }
     }
 
     fn candidates(&self, now: Timestamp) -> Vec<(SubnetId, SubnetUse)> {

@@ -39,7 +39,9 @@ impl World {
         if matches!(lab.expect_absent(), Err(LabError::Leftovers { .. })) {
             lab.down().context("take away what an earlier run left")?;
         }
-        let (server, status) = lab.start(lab_command::server(base, name, true)?)?;
+        let mut server = lab_command::server(base, name)?;
+        server.arg("--with-parent");
+        let (server, status) = lab.start(server)?;
         Ok(Self { lab, server, status, nodes: Vec::new(), sandboxes: Vec::new(), pods: Vec::new() })
     }
 
