@@ -1,10 +1,10 @@
 //! Turns a strategy into a component: what the export macros call, and the macros themselves.
 
 use crate::settings::Settings;
-use crate::state::State;
+use crate::state::{MAX_BYTES, State};
 use crate::{
-    Context, Failure, MaxPods, Outcome, Setting, SubnetSelection, WarmPool, max_pods, subnet_selection,
-    warm_pool,
+    Answer, Context, Failure, MaxPods, Outcome, Setting, SubnetSelection, WarmPool, max_pods,
+    subnet_selection, warm_pool,
 };
 
 /// Answers one warm-pool question as the component does: settings and state are read from its context.
@@ -37,7 +37,7 @@ pub fn check_settings<S: Settings>(settings: &[Setting]) -> Vec<crate::settings:
 
 fn answer<C: Settings, M: State, T>(
     context: &Context,
-    decide: impl FnOnce(&C, &mut M) -> Result<crate::Answer<T>, Failure>,
+    decide: impl FnOnce(&C, &mut M) -> Result<Answer<T>, Failure>,
 ) -> Result<(T, Outcome), Failure> {
     let settings = C::parse(&context.settings).map_err(|issues| {
         let issues: Vec<String> =
@@ -45,8 +45,13 @@ fn answer<C: Settings, M: State, T>(
         Failure::Settings(issues.join("; "))
     })?;
     let mut state = M::decode(&context.state).unwrap_or_default();
-    let answer = decide(&settings, &mut state)?;
-    Ok(answer.into_parts(&state))
+    let Answer { target, reason, next_check_ms, annotations } = decide(&settings, &mut state)?;
+    let state = state.encode();
+    if state.len() > MAX_BYTES {
+        let size = state.len();
+        return Err(Failure::Internal(format!("the state has {size} bytes, and the host keeps {MAX_BYTES}")));
+    }
+    Ok((target, Outcome { reason, next_check_ms, state, annotations }))
 }
 
 /// Makes a panic visible: its message goes to the host's log, then the instance traps.
@@ -74,7 +79,7 @@ macro_rules! __export_kind {
                         summary: env!("CARGO_PKG_DESCRIPTION").to_owned(),
                         settings_schema:
                             <<$strategy as $crate::$kind_trait>::Settings as $crate::Settings>::schema(),
-                        state_format: <$strategy as $crate::$kind_trait>::STATE_FORMAT,
+                        state_format: <<$strategy as $crate::$kind_trait>::State as $crate::State>::FORMAT,
                     }
                 }
 

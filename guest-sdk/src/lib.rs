@@ -1,8 +1,9 @@
 //! What a strategy author writes against: one trait and one export macro per kind.
 //!
-//! A strategy is a type that implements [`WarmPool`], [`MaxPods`] or [`SubnetSelection`]; its settings come
-//! from [`settings!`]; [`export_warm_pool!`] and its siblings turn it into a component. The same code runs
-//! natively, so `cargo test`, a debugger and the host's simulator need no WebAssembly.
+//! A strategy is a type that implements [`WarmPool`], [`MaxPods`] or [`SubnetSelection`]; its settings derive
+//! [`Settings`] and its memory derives [`State`]; [`export_warm_pool!`] and its siblings turn it into a
+//! component. The same code runs natively, so `cargo test`, a debugger and the host's simulator need no
+//! WebAssembly.
 //!
 //! It never lets a strategy see a clock, chance, files or the network: what a decision may depend on is in
 //! its question. A panic is written to the host's log and then traps; the host answers from its ladder.
@@ -12,7 +13,14 @@
 //! * [`state`]: what a strategy remembers from one decision to the next.
 //! * [`log`]: lines for the author and the operator.
 //! * [`warm_pool`], [`max_pods`], [`subnet_selection`]: the words of the contract, generated from `wit/`.
-//! * [`testing`]: questions for native tests.
+//! * [`testing`]: questions for native tests, and a host to ask them.
+//!
+//! The derives name this crate as `enid_guest`, so a strategy depends on it by that name. What they write is
+//! in [`settings`] and [`state`].
+
+// For what the derives write in this crate's own tests.
+#[cfg(test)]
+extern crate self as enid_guest;
 
 #[allow(
     missing_docs,
@@ -35,7 +43,7 @@ pub mod testing;
 pub use bindings::shared::enid::strategy::types::{
     ClusterTag, Context, Failure, Mode, Outcome, RoleTag, Setting, SubnetUse, Value,
 };
-pub use settings::{NoSettings, Settings};
+pub use settings::{Choice, NoSettings, Settings};
 pub use state::State;
 pub use strategy::{Answer, MaxPods, SubnetSelection, WarmPool};
 
@@ -58,8 +66,3 @@ pub mod subnet_selection {
         Proposal, Ranked, Snapshot,
     };
 }
-
-/// The README's example compiles.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-pub struct Readme;

@@ -1,10 +1,70 @@
 //! Typed settings: declared once, they give the parser, the defaults, the errors and the JSON Schema.
+//!
+//! ```
+//! use enid_guest::{Choice, Settings};
+//!
+//! /// In which order subnets are tried.
+//! #[derive(Clone, Copy, Debug, PartialEq, Eq, Choice)]
+//! pub enum Order {
+//!     MostFree,
+//!     RoundRobin,
+//! }
+//!
+//! #[derive(Clone, Debug, PartialEq, Eq, Settings)]
+//! pub struct Weights {
+//!     /// What a failure in the last ten minutes costs, in addresses.
+//!     #[setting(default = 16, range = 0..=4096)]
+//!     pub failure: u32,
+//! }
+//!
+//! #[derive(Clone, Debug, PartialEq, Eq, Settings)]
+//! pub struct Knobs {
+//!     /// The order.
+//!     #[setting(default = Order::MostFree)]
+//!     pub order: Order,
+//!     /// Addresses to leave in every subnet; when unset, a tenth of it.
+//!     #[setting(range = 0..=65_536)]
+//!     pub reserve: Option<u32>,
+//!     /// Subnets to leave out, by the start of their hint `name`.
+//!     #[setting(default = "", max_bytes = 64)]
+//!     pub except: String,
+//!     #[setting(nested)]
+//!     pub weight: Weights,
+//! }
+//!
+//! use enid_guest::testing::{int, text};
+//! let knobs = Knobs::parse(&[text("order", "round-robin"), int("weight.failure", 0)]).unwrap();
+//! assert_eq!(knobs, Knobs { order: Order::RoundRobin, weight: Weights { failure: 0 }, ..Knobs::default() });
+//!
+//! let issues = Knobs::parse(&[text("order", "alphabet"), int("weight.failures", 1)]).unwrap_err();
+//! assert_eq!(issues[0].message, "expected `most-free` or `round-robin`, got `alphabet`");
+//! assert_eq!(issues[1].message, "unknown setting, known are order, reserve, except, weight.failure");
+//! ```
+//!
+//! What the compiler can find out, it does: a default outside its range does not build.
+//!
+//! ```compile_fail
+//! #[derive(enid_guest::Settings)]
+//! struct Knobs {
+//!     /// A number.
+//!     #[setting(default = 10, range = 0..=9)]
+//!     number: u32,
+//! }
+//! ```
 
-use std::fmt::Write as _;
-use std::ops::RangeInclusive;
+mod allowed;
+mod schema;
+
+use std::borrow::Cow;
+
+pub use allowed::{Allowed, SettingType, Slot};
+pub use enid_guest_derive::{Choice, Settings};
 
 use crate::warm_pool::Placement;
 use crate::{Setting, Value};
+
+/// Bytes of a wrong text that an issue shows.
+const SHOWN_BYTES: usize = 64;
 
 /// One thing wrong with the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +75,84 @@ pub struct Issue {
     pub message: String,
 }
 
-/// A strategy's settings; written with [`settings!`](crate::settings!), rarely by hand.
-pub trait Settings: Sized {
+/// A strategy's settings: derived for a struct, rarely written by hand. The default is what nothing set means.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a struct of settings",
+    note = "write `#[derive(Settings)]` on `{Self}`, or use `NoSettings`"
+)]
+pub trait Settings: Default {
+    /// Every setting, with the place that its value has in `self`.
+    fn fields(&mut self) -> Vec<Field<'_>>;
+
     /// Reads settings; all problems are reported together.
-    fn parse(settings: &[Setting]) -> Result<Self, Vec<Issue>>;
+    fn parse(settings: &[Setting]) -> Result<Self, Vec<Issue>> {
+        let mut parsed = Self::default();
+        let issues = read(&mut parsed.fields(), settings);
+        if issues.is_empty() { Ok(parsed) } else { Err(issues) }
+    }
+
     /// The JSON Schema that the host shows and checks before the strategy runs.
-    fn schema() -> String;
+    fn schema() -> String {
+        schema::of(&Self::default().fields())
+    }
+}
+
+/// An enum whose variants are words that an operator can write: derived.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no type that a setting can have",
+    note = "an enum of words derives `Choice`; a struct of settings is marked `#[setting(nested)]`",
+    note = "other settings are u32, u64, i64, bool or String, by these names"
+)]
+pub trait Choice: Sized {
+    /// All words, in the order of the variants.
+    const WORDS: &'static [&'static str];
+    /// How this variant is written.
+    fn word(&self) -> &'static str;
+    /// The variant that is written so.
+    fn from_word(word: &str) -> Option<Self>;
+}
+
+impl Choice for Placement {
+    const WORDS: &'static [&'static str] = &["pack", "spread"];
+
+    fn word(&self) -> &'static str {
+        match self {
+            Placement::Pack => "pack",
+            Placement::Spread => "spread",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "pack" => Some(Placement::Pack),
+            "spread" => Some(Placement::Spread),
+            _ => None,
+        }
+    }
+}
+
+/// One setting of a struct, with the place of its value.
+pub struct Field<'a> {
+    key: Cow<'static, str>,
+    about: &'static str,
+    allowed: Allowed,
+    slot: &'a mut dyn Slot,
+}
+
+impl<'a> Field<'a> {
+    /// A setting of the struct itself.
+    pub fn new(key: &'static str, about: &'static str, allowed: Allowed, slot: &'a mut dyn Slot) -> Self {
+        Self { key: Cow::Borrowed(key), about, allowed, slot }
+    }
+
+    /// The settings of a struct within the struct, their keys behind its name and a dot.
+    pub fn of_table(name: &str, table: &'a mut impl Settings) -> Vec<Self> {
+        let mut fields = table.fields();
+        for field in &mut fields {
+            field.key = Cow::Owned(format!("{name}.{}", field.key));
+        }
+        fields
+    }
 }
 
 /// For a strategy that has nothing to set: every key is unknown.
@@ -28,294 +160,150 @@ pub trait Settings: Sized {
 pub struct NoSettings;
 
 impl Settings for NoSettings {
-    fn parse(settings: &[Setting]) -> Result<Self, Vec<Issue>> {
-        let issues: Vec<Issue> = settings.iter().map(|setting| unknown(&setting.key, &[])).collect();
-        if issues.is_empty() { Ok(Self) } else { Err(issues) }
-    }
-
-    fn schema() -> String {
-        Schema::new().finish()
+    fn fields(&mut self) -> Vec<Field<'_>> {
+        Vec::new()
     }
 }
 
-/// A type that a setting can have.
-pub trait SettingType: Sized {
-    /// What narrows it: a range for integers, nothing for others.
-    type Rule;
-    /// Reads a value; the error says what would be right.
-    fn read(value: &Value, rule: &Self::Rule) -> Result<Self, String>;
-    /// The inside of its JSON Schema object, without default and description.
-    fn schema(rule: &Self::Rule) -> String;
-    /// Its value in JSON, for the default; `None` when it is unset.
-    fn json(&self) -> Option<String>;
-}
-
-macro_rules! integer {
-    ($($ty:ty),*) => {$(
-        impl SettingType for $ty {
-            type Rule = RangeInclusive<$ty>;
-
-            fn read(value: &Value, rule: &Self::Rule) -> Result<Self, String> {
-                let in_range = match value {
-                    Value::Int(number) => <$ty>::try_from(*number).ok().filter(|number| rule.contains(number)),
-                    Value::Flag(_) | Value::Text(_) => None,
-                };
-                in_range.ok_or_else(|| {
-                    format!("expected an integer from {} to {}, got {}", rule.start(), rule.end(), show(value))
-                })
-            }
-
-            fn schema(rule: &Self::Rule) -> String {
-                format!(r#""type":"integer","minimum":{},"maximum":{}"#, rule.start(), rule.end())
-            }
-
-            fn json(&self) -> Option<String> {
-                Some(self.to_string())
-            }
-        }
-    )*};
-}
-integer!(u32, u64);
-
-impl SettingType for bool {
-    type Rule = ();
-
-    fn read(value: &Value, (): &()) -> Result<Self, String> {
-        match value {
-            Value::Flag(flag) => Ok(*flag),
-            Value::Int(_) | Value::Text(_) => Err(format!("expected true or false, got {}", show(value))),
-        }
-    }
-
-    fn schema((): &()) -> String {
-        r#""type":"boolean""#.to_owned()
-    }
-
-    fn json(&self) -> Option<String> {
-        Some(self.to_string())
-    }
-}
-
-/// A setting that may be left out and then means something of its own.
-impl<T: SettingType> SettingType for Option<T> {
-    type Rule = T::Rule;
-
-    fn read(value: &Value, rule: &Self::Rule) -> Result<Self, String> {
-        T::read(value, rule).map(Some)
-    }
-
-    fn schema(rule: &Self::Rule) -> String {
-        T::schema(rule)
-    }
-
-    fn json(&self) -> Option<String> {
-        self.as_ref().and_then(T::json)
-    }
-}
-
-impl SettingType for Placement {
-    type Rule = ();
-
-    fn read(value: &Value, (): &()) -> Result<Self, String> {
-        match value {
-            Value::Text(text) if text == "pack" => Ok(Placement::Pack),
-            Value::Text(text) if text == "spread" => Ok(Placement::Spread),
-            Value::Text(_) | Value::Flag(_) | Value::Int(_) => {
-                Err(format!("expected `pack` or `spread`, got {}", show(value)))
-            }
-        }
-    }
-
-    fn schema((): &()) -> String {
-        r#""type":"string","enum":["pack","spread"]"#.to_owned()
-    }
-
-    fn json(&self) -> Option<String> {
-        Some(match self {
-            Placement::Pack => r#""pack""#.to_owned(),
-            Placement::Spread => r#""spread""#.to_owned(),
-        })
-    }
-}
-
-/// Declares a strategy's settings.
-///
-/// ```
-/// enid_guest::settings! {
-///     /// What the operator can set.
-///     pub struct Knobs {
-///         /// Addresses to hold ready.
-///         pub headroom: u32 = 3, 0..=1000;
-///         /// Whether to look at history.
-///         pub learn: bool = true, ();
-///     }
-/// }
-/// # use enid_guest::Settings;
-/// assert_eq!(Knobs::parse(&[]).unwrap().headroom, 3);
-/// ```
-#[macro_export]
-macro_rules! settings {
-    (
-        $(#[doc = $about:literal])*
-        $vis:vis struct $name:ident {
-            $( $(#[doc = $doc:literal])+ $field_vis:vis $field:ident: $ty:ty = $default:expr, $rule:expr; )*
-        }
-    ) => {
-        $(#[doc = $about])*
-        #[derive(Clone, Debug, PartialEq, Eq)]
-        $vis struct $name {
-            $( $(#[doc = $doc])+ $field_vis $field: $ty, )*
-        }
-
-        impl ::core::default::Default for $name {
-            fn default() -> Self {
-                Self { $( $field: $default, )* }
-            }
-        }
-
-        impl $crate::settings::Settings for $name {
-            fn parse(settings: &[$crate::Setting]) -> ::core::result::Result<Self, Vec<$crate::settings::Issue>> {
-                const KEYS: &[&str] = &[$( stringify!($field) ),*];
-                let mut parsed = Self::default();
-                let mut issues = Vec::new();
-                $crate::settings::refuse_twice(settings, &mut issues);
-                for setting in settings {
-                    match setting.key.as_str() {
-                        $( stringify!($field) => {
-                            match <$ty as $crate::settings::SettingType>::read(&setting.value, &$rule) {
-                                Ok(value) => parsed.$field = value,
-                                Err(message) => issues.push($crate::settings::Issue {
-                                    key: setting.key.clone(),
-                                    message,
-                                }),
-                            }
-                        } )*
-                        unknown => issues.push($crate::settings::unknown(unknown, KEYS)),
-                    }
-                }
-                if issues.is_empty() { Ok(parsed) } else { Err(issues) }
-            }
-
-            fn schema() -> String {
-                let defaults = Self::default();
-                $crate::settings::Schema::new()
-                    $( .property(stringify!($field), &defaults.$field, &$rule, concat!($($doc),+)) )*
-                    .finish()
-            }
-        }
-    };
-}
-
-/// Builds the JSON Schema of a settings object.
-#[derive(Debug)]
-pub struct Schema(String);
-
-impl Schema {
-    /// An object without properties.
-    #[expect(clippy::new_without_default, reason = "a builder that only the settings! macro starts")]
-    pub fn new() -> Self {
-        Self(r#"{"type":"object","additionalProperties":false,"properties":{"#.to_owned())
-    }
-
-    /// Adds one property.
-    #[must_use]
-    pub fn property<T: SettingType>(mut self, key: &str, default: &T, rule: &T::Rule, about: &str) -> Self {
-        if !self.0.ends_with('{') {
-            self.0.push(',');
-        }
-        self.0.push_str(&quote(key));
-        self.0.push_str(":{");
-        self.0.push_str(&T::schema(rule));
-        if let Some(json) = default.json() {
-            self.0.push_str(",\"default\":");
-            self.0.push_str(&json);
-        }
-        self.0.push_str(",\"description\":");
-        self.0.push_str(&quote(about.trim()));
-        self.0.push('}');
-        self
-    }
-
-    /// The finished text.
-    pub fn finish(self) -> String {
-        self.0 + "}}"
-    }
-}
-
-/// An issue about a key that the strategy does not have.
-pub fn unknown(key: &str, known: &[&str]) -> Issue {
-    let message = if known.is_empty() {
-        "unknown setting: this strategy has none".to_owned()
-    } else {
-        format!("unknown setting, known are {}", known.join(", "))
-    };
-    Issue { key: key.to_owned(), message }
-}
-
-/// Issues about keys that occur more than once.
-pub fn refuse_twice(settings: &[Setting], issues: &mut Vec<Issue>) {
+/// Puts every setting into its place, and says what is wrong with those that have none or do not fit.
+fn read(fields: &mut [Field<'_>], settings: &[Setting]) -> Vec<Issue> {
+    let mut issues = Vec::new();
     for (index, setting) in settings.iter().enumerate() {
         if settings.iter().take(index).any(|earlier| earlier.key == setting.key) {
-            issues.push(Issue { key: setting.key.clone(), message: "set twice".to_owned() });
+            issues.push(issue(setting, "set twice".to_owned()));
         }
     }
+    for setting in settings {
+        let Some(field) = fields.iter_mut().find(|field| field.key == setting.key) else {
+            issues.push(issue(setting, unknown(fields)));
+            continue;
+        };
+        if !(field.allowed.admits(&setting.value) && field.slot.put(&setting.value)) {
+            let message = format!("expected {}, got {}", field.allowed, show(&setting.value));
+            issues.push(issue(setting, message));
+        }
+    }
+    issues
+}
+
+fn issue(setting: &Setting, message: String) -> Issue {
+    Issue { key: setting.key.clone(), message }
+}
+
+fn unknown(fields: &[Field<'_>]) -> String {
+    if fields.is_empty() {
+        return "unknown setting: this strategy has none".to_owned();
+    }
+    let known: Vec<&str> = fields.iter().map(|field| field.key.as_ref()).collect();
+    format!("unknown setting, known are {}", known.join(", "))
 }
 
 fn show(value: &Value) -> String {
     match value {
         Value::Flag(flag) => flag.to_string(),
         Value::Int(number) => number.to_string(),
-        Value::Text(text) => format!("`{text}`"),
+        Value::Text(text) => match text.get(..text.floor_char_boundary(SHOWN_BYTES)) {
+            Some(start) if start.len() < text.len() => format!("`{start}…`, {} bytes", text.len()),
+            Some(_) | None => format!("`{text}`"),
+        },
     }
-}
-
-fn quote(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if c.is_control() => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{flag, int, text};
+    use proptest::prelude::*;
 
-    settings! {
-        /// Everything a setting can be.
-        struct Knobs {
-            /// A number with "quotes".
-            number: u32 = 7, 1..=9;
-            /// May be left out.
-            maybe: Option<u64> = None, 0..=u64::MAX;
-            /// A switch.
-            switch: bool = false, ();
-            /// Where pods go.
-            placement: Placement = Placement::Pack, ();
-        }
+    /// More than a test needs.
+    const MOST: u32 = 9;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Choice)]
+    enum Order {
+        MostFree,
+        RoundRobin,
+        Random,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Settings)]
+    struct Weights {
+        /// What a zone counts.
+        #[setting(default = -1, range = i64::MIN..=i64::MAX)]
+        weight: i64,
+        #[setting(nested)]
+        deep: Deep,
+    }
+
+    #[derive(Clone, Debug, PartialEq, Eq, Settings)]
+    struct Deep {
+        /// Far down.
+        #[setting(default = true)]
+        r#in: bool,
+    }
+
+    /// Everything a setting can be.
+    #[derive(Clone, Debug, PartialEq, Eq, Settings)]
+    struct Knobs {
+        /// A number with "quotes"
+        /// on two lines.
+        #[setting(default = 7, range = 1..=MOST)]
+        number: u32,
+        /// May be left out.
+        #[setting(range = 0..=i64::MAX as u64)]
+        maybe: Option<u64>,
+        /// A switch.
+        #[setting(default = false)]
+        switch: bool,
+        /// Where pods go.
+        #[setting(default = Placement::Pack)]
+        placement: Placement,
+        /// Which comes first.
+        order: Option<Order>,
+        /// A name.
+        #[setting(default = "a\\b", max_bytes = 4)]
+        name: String,
+        #[setting(nested)]
+        az: Weights,
     }
 
     #[test]
     fn settings_left_out_take_their_defaults() {
         let knobs = Knobs::parse(&[]).unwrap();
-        assert_eq!(knobs, Knobs { number: 7, maybe: None, switch: false, placement: Placement::Pack });
+        let expected = Knobs {
+            number: 7,
+            maybe: None,
+            switch: false,
+            placement: Placement::Pack,
+            order: None,
+            name: "a\\b".to_owned(),
+            az: Weights { weight: -1, deep: Deep { r#in: true } },
+        };
+        assert_eq!(knobs, expected);
+        assert_eq!(Knobs::default(), expected);
     }
 
     #[test]
     fn settings_are_read_by_name() {
-        let given = [int("number", 9), int("maybe", 0), flag("switch", true), text("placement", "spread")];
-        let knobs = Knobs::parse(&given).unwrap();
-        assert_eq!(knobs, Knobs { number: 9, maybe: Some(0), switch: true, placement: Placement::Spread });
+        let given = [
+            int("number", 9),
+            int("maybe", 0),
+            flag("switch", true),
+            text("placement", "spread"),
+            text("order", "round-robin"),
+            text("name", "zwei"),
+            int("az.weight", i64::MIN),
+            flag("az.deep.in", false),
+        ];
+        let expected = Knobs {
+            number: 9,
+            maybe: Some(0),
+            switch: true,
+            placement: Placement::Spread,
+            order: Some(Order::RoundRobin),
+            name: "zwei".to_owned(),
+            az: Weights { weight: i64::MIN, deep: Deep { r#in: false } },
+        };
+        assert_eq!(Knobs::parse(&given).unwrap(), expected);
     }
 
     #[test]
@@ -325,36 +313,116 @@ mod tests {
             int("maybe", -1),
             int("switch", 1),
             text("placement", "tetris"),
+            text("order", "alphabet"),
+            text("name", "fünf"),
+            text("az.weight", "heavy"),
             int("numbr", 3),
+            int("az", 3),
             int("number", 5),
         ];
         let issues = Knobs::parse(&given).unwrap_err();
-        let keys: Vec<&str> = issues.iter().map(|issue| issue.key.as_str()).collect();
-        assert_eq!(keys, ["number", "number", "maybe", "switch", "placement", "numbr"]);
-        assert_eq!(issues[1].message, "expected an integer from 1 to 9, got 10");
-        assert!(issues[5].message.contains("number, maybe, switch, placement"));
+        let issues: Vec<(&str, &str)> =
+            issues.iter().map(|issue| (issue.key.as_str(), issue.message.as_str())).collect();
+        let unknown =
+            "unknown setting, known are number, maybe, switch, placement, order, name, az.weight, az.deep.in";
+        assert_eq!(
+            issues,
+            [
+                ("number", "set twice"),
+                ("number", "expected an integer from 1 to 9, got 10"),
+                ("maybe", "expected an integer from 0 to 9223372036854775807, got -1"),
+                ("switch", "expected true or false, got 1"),
+                ("placement", "expected `pack` or `spread`, got `tetris`"),
+                ("order", "expected `most-free`, `round-robin` or `random`, got `alphabet`"),
+                ("name", "expected text of at most 4 bytes, got `fünf`"),
+                (
+                    "az.weight",
+                    "expected an integer from -9223372036854775808 to 9223372036854775807, got `heavy`"
+                ),
+                ("numbr", unknown),
+                ("az", unknown),
+            ]
+        );
     }
 
     #[test]
-    fn the_schema_is_json_with_ranges_defaults_and_descriptions() {
+    fn a_long_text_is_shown_by_its_start() {
+        let issues = Knobs::parse(&[text("name", &"ü".repeat(100))]).unwrap_err();
+        let shown = "ü".repeat(32);
+        assert_eq!(issues[0].message, format!("expected text of at most 4 bytes, got `{shown}…`, 200 bytes"));
+    }
+
+    #[test]
+    fn the_schema_has_ranges_words_defaults_and_descriptions() {
         assert_eq!(
             Knobs::schema(),
             concat!(
                 r#"{"type":"object","additionalProperties":false,"properties":{"#,
                 r#""number":{"type":"integer","minimum":1,"maximum":9,"default":7,"#,
-                r#""description":"A number with \"quotes\"."},"#,
-                r#""maybe":{"type":"integer","minimum":0,"maximum":18446744073709551615,"#,
+                r#""description":"A number with \"quotes\" on two lines."},"#,
+                r#""maybe":{"type":"integer","minimum":0,"maximum":9223372036854775807,"#,
                 r#""description":"May be left out."},"#,
                 r#""switch":{"type":"boolean","default":false,"description":"A switch."},"#,
                 r#""placement":{"type":"string","enum":["pack","spread"],"default":"pack","#,
-                r#""description":"Where pods go."}}}"#
+                r#""description":"Where pods go."},"#,
+                r#""order":{"type":"string","enum":["most-free","round-robin","random"],"#,
+                r#""description":"Which comes first."},"#,
+                r#""name":{"type":"string","maxLength":4,"default":"a\\b","description":"A name."},"#,
+                r#""az.weight":{"type":"integer","minimum":-9223372036854775808,"#,
+                r#""maximum":9223372036854775807,"default":-1,"description":"What a zone counts."},"#,
+                r#""az.deep.in":{"type":"boolean","default":true,"description":"Far down."}}}"#
             )
         );
+    }
+
+    /// What the host does with a schema, for the words that `wit/README.md` lists.
+    fn satisfies(property: &serde_json::Value, value: &Value) -> bool {
+        let words = |list: &serde_json::Value, text: &str| {
+            list.as_array().is_none_or(|words| words.iter().any(|word| word == text))
+        };
+        match (property["type"].as_str(), value) {
+            (Some("boolean"), Value::Flag(_)) => true,
+            (Some("integer"), Value::Int(number)) => (property["minimum"].as_i64().unwrap()
+                ..=property["maximum"].as_i64().unwrap())
+                .contains(number),
+            (Some("string"), Value::Text(text)) => {
+                let most = property["maxLength"].as_u64().unwrap_or(u64::MAX);
+                text.chars().count() as u64 <= most && words(&property["enum"], text)
+            }
+            (_, Value::Flag(_) | Value::Int(_) | Value::Text(_)) => false,
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<bool>().prop_map(Value::Flag),
+            (-2..12i64).prop_map(Value::Int),
+            any::<i64>().prop_map(Value::Int),
+            "[a-z\u{1F600}]{0,5}".prop_map(Value::Text),
+            prop_oneof![Just("pack"), Just("random")].prop_map(|word| Value::Text(word.to_owned())),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_the_settings_take_satisfies_the_schema_and_the_other_way_round_but_for_bytes(
+            key in 0..8usize, value in any_value(),
+        ) {
+            let schema: serde_json::Value = serde_json::from_str(&Knobs::schema()).unwrap();
+            let mut knobs = Knobs::default();
+            let key = knobs.fields()[key].key.to_string();
+            let by_schema = satisfies(&schema["properties"][key.as_str()], &value);
+            let taken = Knobs::parse(&[Setting { key: key.clone(), value }]).is_ok();
+            prop_assert!(by_schema || !taken, "{key} is taken against its schema");
+            prop_assert!(taken || !by_schema || key == "name", "{key} is refused although its schema admits it");
+        }
     }
 
     #[test]
     fn a_strategy_without_settings_refuses_any() {
         assert!(NoSettings::parse(&[]).is_ok());
-        assert_eq!(NoSettings::parse(&[flag("x", true)]).unwrap_err()[0].key, "x");
+        let issues = NoSettings::parse(&[flag("x", true)]).unwrap_err();
+        assert_eq!(issues[0].message, "unknown setting: this strategy has none");
+        assert_eq!(NoSettings::schema(), r#"{"type":"object","additionalProperties":false,"properties":{}}"#);
     }
 }

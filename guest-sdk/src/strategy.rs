@@ -2,7 +2,7 @@
 
 use crate::subnet_selection::Ranked;
 use crate::warm_pool::Band;
-use crate::{Failure, Mode, Outcome, Setting, Settings, State, Value};
+use crate::{Failure, Mode, Setting, Settings, State, Value};
 
 /// Decides how many addresses the node holds ready.
 pub trait WarmPool {
@@ -10,8 +10,6 @@ pub trait WarmPool {
     type Settings: Settings;
     /// What it remembers.
     type State: State;
-    /// Raise it when old state must not be read any more.
-    const STATE_FORMAT: u32 = 0;
     /// Answer one question; pure.
     fn decide(
         settings: &Self::Settings,
@@ -26,8 +24,6 @@ pub trait MaxPods {
     type Settings: Settings;
     /// What it remembers.
     type State: State;
-    /// Raise it when old state must not be read any more.
-    const STATE_FORMAT: u32 = 0;
     /// Answer one question; pure.
     fn decide(
         settings: &Self::Settings,
@@ -42,8 +38,6 @@ pub trait SubnetSelection {
     type Settings: Settings;
     /// What it remembers.
     type State: State;
-    /// Raise it when old state must not be read any more.
-    const STATE_FORMAT: u32 = 0;
     /// Answer one question; pure. The order of the list is the preference; what is left out is not tried.
     fn decide(
         settings: &Self::Settings,
@@ -83,12 +77,6 @@ impl<T> Answer<T> {
     pub fn annotate(mut self, key: impl Into<String>, value: Value) -> Self {
         self.annotations.push(Setting { key: key.into(), value });
         self
-    }
-
-    /// The target and what the contract calls its outcome.
-    pub fn into_parts(self, state: &impl State) -> (T, Outcome) {
-        let Self { target, reason, next_check_ms, annotations } = self;
-        (target, Outcome { reason, next_check_ms, state: state.encode(), annotations })
     }
 }
 

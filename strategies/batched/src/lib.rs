@@ -5,23 +5,25 @@
 //! wait for one, or are on their way. It is a function of demand alone: asked twice it answers the same.
 
 use enid_guest::warm_pool::{Band, Grain, Placement, Snapshot};
-use enid_guest::{Answer, Failure, WarmPool, settings};
+use enid_guest::{Answer, Failure, Settings, WarmPool};
 
 /// More addresses than any ENI has.
 const LARGEST_BATCH: u32 = 256;
 /// A day: who wants to keep unused addresses longer sets a larger batch.
 const LONGEST_RELEASE_SECS: u64 = 86_400;
 
-settings! {
-    /// What the operator can set.
-    pub struct Batches {
-        /// Addresses in a batch.
-        pub batch: u32 = 16, 1..=LARGEST_BATCH;
-        /// Part of a batch that is always ready, in percent.
-        pub least_free_percent: u32 = 50, 0..=400;
-        /// Seconds that an address must have been unused before it is given back.
-        pub release_after_secs: u64 = 60, 0..=LONGEST_RELEASE_SECS;
-    }
+/// What the operator can set.
+#[derive(Clone, Debug, PartialEq, Eq, Settings)]
+pub struct Batches {
+    /// Addresses in a batch.
+    #[setting(default = 16, range = 1..=LARGEST_BATCH)]
+    pub batch: u32,
+    /// Part of a batch that is always ready, in percent.
+    #[setting(default = 50, range = 0..=400)]
+    pub least_free_percent: u32,
+    /// Seconds that an address must have been unused before it is given back.
+    #[setting(default = 60, range = 0..=LONGEST_RELEASE_SECS)]
+    pub release_after_secs: u64,
 }
 
 /// The strategy.
@@ -113,3 +115,8 @@ mod tests {
         }
     }
 }
+
+/// The README's example compiles. Here, because the SDK is also built where there is no README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

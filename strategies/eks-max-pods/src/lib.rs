@@ -5,7 +5,7 @@
 //! primary carries no pods; at most 110 up to 30 vCPUs and 250 above.
 
 use enid_guest::max_pods::Snapshot;
-use enid_guest::{Answer, Failure, MaxPods, Mode, settings};
+use enid_guest::{Answer, Failure, MaxPods, Mode, Settings};
 
 /// Addresses in one delegated prefix.
 const PREFIX_ADDRESSES: u32 = 16;
@@ -18,14 +18,15 @@ const LARGE_CAP: u32 = 250;
 /// More pods than any node runs.
 const MOST_PODS: u32 = 10_000;
 
-settings! {
-    /// What the operator can set.
-    pub struct Rules {
-        /// Pods on the host network, which need no address: the incumbent counts its own and kube-proxy.
-        pub host_network_pods: u32 = 2, 0..=1000;
-        /// Most pods whatever the addresses allow; 0 means 110 up to 30 vCPUs and 250 above.
-        pub cap: u32 = 0, 0..=MOST_PODS;
-    }
+/// What the operator can set.
+#[derive(Clone, Debug, PartialEq, Eq, Settings)]
+pub struct Rules {
+    /// Pods on the host network, which need no address: the incumbent counts its own and kube-proxy.
+    #[setting(default = 2, range = 0..=1000)]
+    pub host_network_pods: u32,
+    /// Most pods whatever the addresses allow; 0 means 110 up to 30 vCPUs and 250 above.
+    #[setting(default = 0, range = 0..=MOST_PODS)]
+    pub cap: u32,
 }
 
 /// The strategy.

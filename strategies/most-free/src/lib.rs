@@ -5,14 +5,14 @@
 //! primary ENI's subnet counts unless tagged out, any other only if tagged in, and cluster tags narrow both.
 
 use enid_guest::subnet_selection::{Ranked, Snapshot};
-use enid_guest::{Answer, ClusterTag, Failure, RoleTag, SubnetSelection, SubnetUse, settings};
+use enid_guest::{Answer, ClusterTag, Failure, RoleTag, Settings, SubnetSelection, SubnetUse};
 
-settings! {
-    /// What the operator can set.
-    pub struct Rules {
-        /// Whether other subnets than the primary ENI's may be used.
-        pub discovery: bool = true, ();
-    }
+/// What the operator can set.
+#[derive(Clone, Debug, PartialEq, Eq, Settings)]
+pub struct Rules {
+    /// Whether other subnets than the primary ENI's may be used.
+    #[setting(default = true)]
+    pub discovery: bool,
 }
 
 /// The strategy.

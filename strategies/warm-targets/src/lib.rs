@@ -9,7 +9,7 @@
 //! mode, and whole ENIs are given back only; `warm_prefix_target` counts in prefix mode.
 
 use enid_guest::warm_pool::{Band, Grain, Placement, Snapshot};
-use enid_guest::{Answer, Failure, Mode, WarmPool, settings};
+use enid_guest::{Answer, Failure, Mode, Settings, WarmPool};
 
 /// More pods than any node runs, and the most that the host does not take for nonsense.
 const MOST_ADDRESSES: u32 = 10_000;
@@ -20,22 +20,27 @@ const MOST_PREFIXES: u32 = MOST_ADDRESSES / 16;
 /// A day: who wants to keep unused addresses longer sets a higher target.
 const LONGEST_RELEASE_SECS: u64 = 86_400;
 
-settings! {
-    /// What the operator can set.
-    pub struct Targets {
-        /// ENIs' worth of addresses to hold ready; counts in secondary-IP mode when neither address target is set.
-        pub warm_eni_target: u32 = 1, 0..=MOST_ENIS;
-        /// Addresses to hold ready; 0 means not set.
-        pub warm_ip_target: u32 = 0, 0..=MOST_ADDRESSES;
-        /// Addresses to hold in total; 0 means not set. Alone it means a warm_ip_target of zero.
-        pub minimum_ip_target: u32 = 0, 0..=MOST_ADDRESSES;
-        /// Prefixes to hold wholly free; counts in prefix mode when neither address target is set, and is 1 when left out.
-        pub warm_prefix_target: Option<u32> = None, 0..=MOST_PREFIXES;
-        /// Seconds that an address, prefix or ENI must have been unused before it is given back.
-        pub release_after_secs: u64 = 60, 0..=LONGEST_RELEASE_SECS;
-        /// Where the next pod's address comes from: the fullest ENI (pack) or the emptiest (spread).
-        pub placement: Placement = Placement::Pack, ();
-    }
+/// What the operator can set.
+#[derive(Clone, Debug, PartialEq, Eq, Settings)]
+pub struct Targets {
+    /// ENIs' worth of addresses to hold ready; counts in secondary-IP mode when neither address target is set.
+    #[setting(default = 1, range = 0..=MOST_ENIS)]
+    pub warm_eni_target: u32,
+    /// Addresses to hold ready; 0 means not set.
+    #[setting(default = 0, range = 0..=MOST_ADDRESSES)]
+    pub warm_ip_target: u32,
+    /// Addresses to hold in total; 0 means not set. Alone it means a warm_ip_target of zero.
+    #[setting(default = 0, range = 0..=MOST_ADDRESSES)]
+    pub minimum_ip_target: u32,
+    /// Prefixes to hold wholly free; counts in prefix mode when neither address target is set, and is 1 when left out.
+    #[setting(range = 0..=MOST_PREFIXES)]
+    pub warm_prefix_target: Option<u32>,
+    /// Seconds that an address, prefix or ENI must have been unused before it is given back.
+    #[setting(default = 60, range = 0..=LONGEST_RELEASE_SECS)]
+    pub release_after_secs: u64,
+    /// Where the next pod's address comes from: the fullest ENI (pack) or the emptiest (spread).
+    #[setting(default = Placement::Pack)]
+    pub placement: Placement,
 }
 
 /// The strategy.
