@@ -43,12 +43,13 @@ pub fn warm_pool(snapshot: &WarmPoolSnapshot) -> Proposal<Band> {
 /// ENIs × addresses, plus the host-network pods, under the recommended caps.
 pub fn max_pods(snapshot: &MaxPodsSnapshot) -> Proposal<u32> {
     let enis =
-        snapshot.max_enis.saturating_sub(snapshot.reserved_enis + u32::from(snapshot.custom_networking));
+        snapshot.max_enis.saturating_sub(snapshot.reserved_enis).saturating_sub(snapshot.custom_networking.into());
     let per_slot = match snapshot.mode {
         crate::limits::Mode::Prefix if snapshot.prefixes => PREFIX_ADDRESSES,
         crate::limits::Mode::Prefix | crate::limits::Mode::SecondaryIp => 1,
     };
-    let formula = enis * snapshot.ipv4_per_eni.saturating_sub(1) * per_slot + HOST_NETWORK_PODS;
+    let addresses = enis.saturating_mul(snapshot.ipv4_per_eni.saturating_sub(1)).saturating_mul(per_slot);
+    let formula = addresses.saturating_add(HOST_NETWORK_PODS);
     let cap = if snapshot.uncapped {
         u32::MAX
     } else if snapshot.vcpus <= 30 {
@@ -86,4 +87,39 @@ fn eligible(subnet: &SubnetUse) -> bool {
 
 fn answer<T>(target: T, reason: &str) -> Proposal<T> {
     Proposal { target, outcome: Outcome { reason: reason.to_owned(), ..Outcome::default() } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_beyond_any_node_are_answered_like_others() {
+        let most = MaxPodsSnapshot {
+            max_enis: u32::MAX,
+            ipv4_per_eni: u32::MAX,
+            reserved_enis: u32::MAX,
+            custom_networking: true,
+            uncapped: true,
+            ..at_rest()
+        };
+        assert_eq!(max_pods(&most).target, HOST_NETWORK_PODS);
+        assert_eq!(max_pods(&MaxPodsSnapshot { reserved_enis: 0, ..most }).target, u32::MAX);
+    }
+
+    fn at_rest() -> MaxPodsSnapshot {
+        MaxPodsSnapshot {
+            context: crate::snapshot::Context::default(),
+            mode: crate::limits::Mode::SecondaryIp,
+            instance_type: "m5.large".into(),
+            max_enis: 3,
+            ipv4_per_eni: 10,
+            prefixes: true,
+            vcpus: 2,
+            memory_mib: 8192,
+            custom_networking: false,
+            reserved_enis: 0,
+            uncapped: false,
+        }
+    }
 }

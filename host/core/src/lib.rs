@@ -9,16 +9,20 @@
 //!   addresses, counted; [`plan`]: what supply should do next; [`demand`]: what pods asked for lately.
 //! * [`snapshot`], [`proposal`]: what a strategy is shown and may answer; [`admission`]: what is made of the
 //!   answer; [`builtin`]: who answers when no component can.
+//! * [`kind`]: what there is to decide; [`document`]: a question or an answer of any kind, and its JSON;
+//!   [`specimen`]: questions made up to try strategies on.
 #![forbid(unsafe_code)]
 
 pub mod admission;
 pub mod builtin;
 pub mod cloud;
 pub mod demand;
+pub mod document;
 pub mod eni;
 pub mod event;
 pub mod ids;
 pub mod instance_types;
+pub mod kind;
 pub mod lease;
 pub mod limits;
 pub mod node;
@@ -27,5 +31,6 @@ mod pool;
 pub mod proposal;
 pub mod report;
 pub mod snapshot;
+pub mod specimen;
 pub mod time;
 pub mod wiring;

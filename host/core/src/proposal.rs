@@ -36,6 +36,7 @@ pub enum Placement {
 /// afterwards at least `ready_high` would still be ready, `total_floor` would still be held, and more
 /// than `keep_free` wholly free units were there before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Band {
     /// Grow when fewer addresses than this are ready.
     pub ready_low: u32,
@@ -55,31 +56,38 @@ pub struct Band {
 
 /// What every answer carries besides its target.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Outcome {
     /// Why, in one sentence, for people.
     pub reason: String,
     /// Ask again after this many milliseconds, even if nothing changes.
     pub next_check_ms: Option<u64>,
     /// Handed to the next question; at most [`crate::snapshot::MAX_STATE`] bytes.
+    #[serde(with = "crate::snapshot::bytes")]
     pub state: Vec<u8>,
-    /// Facts for people and metrics.
+    /// Facts for people and metrics. Keys may repeat; in JSON, an object, the first of each is kept.
+    #[serde(with = "crate::snapshot::setting_list")]
     pub annotations: Vec<Setting>,
 }
 
 /// One candidate in the order of a subnet-selection strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ranked {
     /// Index into [`crate::snapshot::SubnetSnapshot::candidates`].
     pub candidate: u16,
     /// Preference, for people; the order of the list decides.
+    #[serde(default)]
     pub weight: u32,
 }
 
 /// An answer of any kind, with its outcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Proposal<T> {
     /// The target itself.
     pub target: T,
     /// What comes with it.
+    #[serde(default)]
     pub outcome: Outcome,
 }

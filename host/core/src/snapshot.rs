@@ -2,8 +2,20 @@
 //!
 //! These types mirror `wit/strategy.wit` one to one; `policy-wasm` converts between the two. A snapshot
 //! is built by [`crate::node::NodeState`] and never changes afterwards.
+//!
+//! They are written in two ways. In JSON, for people: what a file leaves out has the default that
+//! `wit/README.md` names, unknown fields are refused, settings are an object, state is hexadecimal. And in
+//! compact binary formats, which carry everything in order and describe nothing. A type tells them apart by
+//! `is_human_readable`.
 
-use serde::{Deserialize, Serialize};
+mod authored;
+pub(crate) mod bytes;
+pub(crate) mod setting_list;
+
+use std::fmt;
+
+use serde::de::{Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limits::{InstanceType, Mode};
 
@@ -19,8 +31,10 @@ pub const MAX_SUBNETS: usize = 64;
 pub const MAX_STATE: usize = 16 * 1024;
 
 /// A typed setting or hint: integers, booleans and text; no floats, so that every host agrees.
+///
+/// In JSON the bare value: `true`, `12`, `"text"`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(remote = "Self", rename_all = "lowercase")]
 pub enum Value {
     /// A boolean.
     Flag(bool),
@@ -30,8 +44,64 @@ pub enum Value {
     Text(String),
 }
 
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return Self::serialize(self, serializer);
+        }
+        match self {
+            Value::Flag(flag) => serializer.serialize_bool(*flag),
+            Value::Int(number) => serializer.serialize_i64(*number),
+            Value::Text(text) => serializer.serialize_str(text),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(Bare)
+        } else {
+            Self::deserialize(deserializer)
+        }
+    }
+}
+
+/// Reads a [`Value`] that says by its form what it is.
+struct Bare;
+
+impl Visitor<'_> for Bare {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true, false, an integer of 64 bits with sign, or text")
+    }
+
+    fn visit_bool<E>(self, flag: bool) -> Result<Value, E> {
+        Ok(Value::Flag(flag))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Int(number))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
+        let int = i64::try_from(number);
+        int.map(Value::Int).map_err(|_| E::invalid_value(Unexpected::Unsigned(number), &self))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+        Ok(Value::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Value, E> {
+        Ok(Value::Text(text))
+    }
+}
+
 /// One setting, hint or annotation. Nested tables of the settings file become dotted keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Setting {
     /// For example `warm_ip_target`.
     pub key: String,
@@ -41,6 +111,7 @@ pub struct Setting {
 
 /// What every question carries: time, chance, settings and memory come in as values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default = "authored::context")]
 pub struct Context {
     /// Rises by one with every question to one strategy.
     pub sequence: u64,
@@ -51,15 +122,19 @@ pub struct Context {
     /// Chance, fixed per question.
     pub seed: (u32, u32),
     /// The operator's settings for this strategy.
+    #[serde(with = "setting_list")]
     pub settings: Vec<Setting>,
     /// What the strategy's last answer asked to remember; at most [`MAX_STATE`] bytes.
+    #[serde(with = "bytes")]
     pub state: Vec<u8>,
     /// Facts that later contract versions may type: node labels that the operator exposes, and the like.
+    #[serde(with = "setting_list")]
     pub hints: Vec<Setting>,
 }
 
 /// What bounds the node's supply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Limits {
     /// ENIs that may carry pods: instance limit, operator's limit, less unmanaged and reserved ones.
     pub max_enis: u32,
@@ -87,6 +162,7 @@ pub enum EniPhase {
 
 /// One ENI of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EniUse {
     /// Device index, or the index it will get.
     pub slot: u16,
@@ -117,7 +193,8 @@ pub struct EniUse {
 }
 
 /// One delegated prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct BlockUse {
     /// Device index of its ENI.
     pub slot: u16,
@@ -129,6 +206,7 @@ pub struct BlockUse {
 
 /// What happened in one bucket of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Demand {
     /// Pods that asked for an address.
     pub added: u32,
@@ -170,6 +248,7 @@ pub enum ClusterTag {
 
 /// One subnet in the node's VPC and zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct SubnetUse {
     /// Addresses EC2 reports as free, less our own that are in flight.
     pub free: u32,
@@ -191,11 +270,29 @@ pub struct SubnetUse {
     /// ENIs of this node in it.
     pub enis: u32,
     /// Facts that later contract versions may type.
+    #[serde(with = "setting_list")]
     pub hints: Vec<Setting>,
+}
+
+impl Serialize for SubnetUse {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for SubnetUse {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            authored::Subnet::deserialize(deserializer).map(authored::Subnet::completed)
+        } else {
+            Self::deserialize(deserializer)
+        }
+    }
 }
 
 /// How hard EC2 pushes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default = "authored::pressure")]
 pub struct Pressure {
     /// Whether EC2 throttled us within the last minute.
     pub throttled: bool,
@@ -209,6 +306,7 @@ pub struct Pressure {
 
 /// Pods, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pods {
     /// Addresses reserved or bound.
     pub bound: u32,
@@ -222,6 +320,7 @@ pub struct Pods {
 
 /// The question to a warm-pool strategy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct WarmPoolSnapshot {
     /// Time, chance, settings, memory.
     pub context: Context,
@@ -245,8 +344,25 @@ pub struct WarmPoolSnapshot {
     pub pods: Pods,
 }
 
+impl Serialize for WarmPoolSnapshot {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for WarmPoolSnapshot {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            authored::WarmPool::deserialize(deserializer).map(authored::WarmPool::completed)
+        } else {
+            Self::deserialize(deserializer)
+        }
+    }
+}
+
 /// The question to a max-pods strategy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default = "authored::instance")]
 pub struct MaxPodsSnapshot {
     /// Time, chance, settings, memory.
     pub context: Context,
@@ -293,6 +409,7 @@ impl MaxPodsSnapshot {
 
 /// The question to a subnet-selection strategy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default = "authored::choice")]
 pub struct SubnetSnapshot {
     /// Time, chance, settings, memory.
     pub context: Context,
