@@ -10,7 +10,7 @@ use crate::workspace::{Workspace, run};
 
 /// Runs every check; stops at the first of the quick ones that fails, since the rest costs minutes.
 pub(crate) fn check(workspace: &Workspace) -> Result<ExitCode> {
-    setup::run_setup(workspace, Scope::of_this_user())?;
+    setup::run_setup(workspace, Scope::of_tests())?;
     println!("==> formatting");
     run(workspace.cargo().args(["fmt", "--all", "--check"]))?;
     check_dependencies(workspace)?;

@@ -5,7 +5,8 @@
 //!
 //! - [`workspace`]: where things are, how cargo is called
 //! - [`setup`]: what the machine needs
-//! - [`artifacts`]: strategies, plugin and daemon in release; [`strategies`]: components
+//! - [`artifacts`]: strategies, plugin and daemon in release; [`strategies`]: components;
+//!   [`guests`]: components in other languages
 //! - [`tiers`]: tests; [`ci`]: all checks; [`bench`]: figures against baselines of the same run
 //! - [`gen_instance_types`]: the table of instance limits
 
@@ -13,6 +14,7 @@ mod artifacts;
 mod bench;
 mod ci;
 pub mod gen_instance_types;
+mod guests;
 mod setup;
 pub mod strategies;
 mod tiers;
@@ -22,7 +24,7 @@ use std::env;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use setup::Scope;
@@ -42,6 +44,8 @@ enum Task {
     Setup,
     /// Build the shipped strategies into target/release/strategies
     Strategies,
+    /// Build the test strategies in C, JavaScript and Python into target/release/guests
+    Guests,
     /// Set up, build in release and run `enid demo`
     Demo {
         /// Passed on to `enid demo`
@@ -78,12 +82,21 @@ fn run(task: Task) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match task {
         Task::Setup => {
-            setup::run_setup(&workspace, Scope::Nodes)?;
+            setup::run_setup(&workspace, Scope::Tests)?;
+            if let Some(to_type) = guests::install_toolchains()? {
+                bail!("something is missing that xtask may not install itself; type:\n  {to_type}");
+            }
             println!("nothing is missing");
         }
         Task::Strategies => {
             setup::run_setup(&workspace, Scope::Build)?;
             artifacts::build_strategies(&workspace)?;
+        }
+        Task::Guests => {
+            if let Some(to_type) = guests::install_toolchains()? {
+                bail!("a toolchain is missing that xtask may not install itself; type:\n  {to_type}");
+            }
+            guests::build(&workspace, Required::All)?;
         }
         Task::Demo { arguments } => return demo(&workspace, &arguments),
         Task::Test { tiers, require_all } => {

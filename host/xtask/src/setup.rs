@@ -17,6 +17,8 @@ pub(crate) enum Scope {
     Build,
     /// Compiling, and running nodes as network namespaces: needs root.
     Nodes,
+    /// All that, and what tests hold enid against.
+    Tests,
     /// All that, and the incumbents' plugins to compare with.
     Bench,
 }
@@ -25,6 +27,11 @@ impl Scope {
     /// The widest scope that this user can make use of.
     pub(crate) fn of_this_user() -> Self {
         if is_root() { Scope::Nodes } else { Scope::Build }
+    }
+
+    /// What tests need, as far as this user can make use of it.
+    pub(crate) fn of_tests() -> Self {
+        if is_root() { Scope::Tests } else { Scope::Build }
     }
 }
 
@@ -35,10 +42,13 @@ struct Package {
     present: fn() -> bool,
 }
 
-const PACKAGES: [Package; 6] = [
+const PACKAGES: [Package; 8] = [
     // The linker of every Rust program, and the compiler of the TLS library's C code.
     Package { name: "gcc", scope: Scope::Build, present: || finds("cc") },
     Package { name: "libc6-dev", scope: Scope::Build, present: || has_c_headers() },
+    // A registry on loopback and the other implementation of signatures, for the tests of distribution.
+    Package { name: "docker-registry", scope: Scope::Tests, present: || finds("docker-registry") },
+    Package { name: "minisign", scope: Scope::Tests, present: || finds("minisign") },
     Package { name: "iproute2", scope: Scope::Nodes, present: || finds("ip") },
     Package { name: "nftables", scope: Scope::Nodes, present: || finds("nft") },
     Package { name: "iputils-ping", scope: Scope::Nodes, present: || finds("ping") },
@@ -152,11 +162,16 @@ fn channel(workspace: &Workspace) -> Result<String> {
     Ok(value.with_context(|| format!("{} pins no channel", file.display()))?.trim_matches('"').to_owned())
 }
 
-/// Installs missing packages as root on Debian and kin; answers with the command otherwise.
+/// Installs those packages of `scope` that are missing.
 fn install_packages(scope: Scope) -> Result<Option<String>> {
     let wanted = PACKAGES.iter().chain(&BENCH_PACKAGES).filter(|package| is_in(package.scope, scope));
     let missing: Vec<&str> =
         wanted.filter(|package| !(package.present)()).map(|package| package.name).collect();
+    install(&missing)
+}
+
+/// Installs packages as root on Debian and kin; answers with the command otherwise.
+pub(crate) fn install(missing: &[&str]) -> Result<Option<String>> {
     if missing.is_empty() {
         return Ok(None);
     }
@@ -171,8 +186,12 @@ fn install_packages(scope: Scope) -> Result<Option<String>> {
         return Ok(Some(format!("sudo apt-get update && sudo {install}")));
     }
     println!("==> {install}");
+    if missing.contains(&"docker-registry") && Path::new("/run/systemd/system").is_dir() {
+        // The tests start their own on loopback; as a service it would listen to the network.
+        run(Command::new("systemctl").args(["mask", "docker-registry.service"]).stdin(Stdio::null()))?;
+    }
     run(apt().args(["update", "-qq"]))?;
-    run(apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(&missing))?;
+    run(apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(missing))?;
     Ok(None)
 }
 
@@ -180,6 +199,7 @@ fn is_in(needed_by: Scope, scope: Scope) -> bool {
     match needed_by {
         Scope::Build => true,
         Scope::Nodes => scope != Scope::Build,
+        Scope::Tests => matches!(scope, Scope::Tests | Scope::Bench),
         Scope::Bench => scope == Scope::Bench,
     }
 }
@@ -205,6 +225,8 @@ mod tests {
         assert!(is_in(Scope::Build, Scope::Build));
         assert!(!is_in(Scope::Nodes, Scope::Build));
         assert!(is_in(Scope::Nodes, Scope::Bench));
+        assert!(!is_in(Scope::Tests, Scope::Nodes));
+        assert!(is_in(Scope::Tests, Scope::Bench));
         assert!(!is_in(Scope::Bench, Scope::Nodes));
     }
 }

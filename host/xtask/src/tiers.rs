@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::artifacts;
 use crate::setup::{self, Scope};
 use crate::workspace::{Workspace, shown};
+use crate::{artifacts, guests};
 
 /// Longest that one test program may run. The slowest tier attaches ENIs and takes tens of seconds; whatever
 /// needs more than this hangs.
@@ -154,7 +154,7 @@ pub(crate) fn test(workspace: &Workspace, only: &[String], required: Required) -
     }
     let chosen: Vec<&Tier> =
         TIERS.iter().filter(|tier| only.is_empty() || only.iter().any(|name| name == tier.name)).collect();
-    let prepared = prepare(workspace);
+    let prepared = prepare(workspace, required);
     let mut total = Tally::default();
     let mut summary = Vec::new();
     match prepared {
@@ -176,9 +176,18 @@ pub(crate) fn test(workspace: &Workspace, only: &[String], required: Required) -
     Ok(if total.failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn prepare(workspace: &Workspace) -> Result<Vec<Program>> {
-    setup::run_setup(workspace, Scope::of_this_user())?;
+fn prepare(workspace: &Workspace, required: Required) -> Result<Vec<Program>> {
+    setup::run_setup(workspace, Scope::of_tests())?;
+    match guests::install_toolchains() {
+        Ok(None) => {}
+        Ok(Some(to_type)) => {
+            println!("strategies in some languages are left out until you type:\n  {to_type}")
+        }
+        Err(why) if required == Required::Possible => println!("toolchains of other languages: {why:#}"),
+        Err(why) => return Err(why),
+    }
     artifacts::build(workspace)?;
+    guests::build(workspace, required)?;
     build_programs(workspace)
 }
 
@@ -291,7 +300,8 @@ fn run_programs<'a>(workspace: &Workspace, programs: impl Iterator<Item = &'a Pr
         command
             .current_dir(&program.directory)
             .env("CARGO_MANIFEST_DIR", &program.directory)
-            .env("ENID_STRATEGIES", &strategies);
+            .env("ENID_STRATEGIES", &strategies)
+            .env("ENID_GUESTS", guests::directory(workspace));
         tally.add(counted(&mut command));
     }
     tally
