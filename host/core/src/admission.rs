@@ -131,8 +131,10 @@ pub fn admit_max_pods(
     snapshot: &MaxPodsSnapshot,
     proposal: Proposal<u32>,
 ) -> Result<Admitted<u32>, Violation> {
-    let usable =
-        snapshot.max_enis.saturating_sub(snapshot.reserved_enis).saturating_sub(snapshot.custom_networking.into());
+    let usable = snapshot
+        .max_enis
+        .saturating_sub(snapshot.reserved_enis)
+        .saturating_sub(snapshot.custom_networking.into());
     if proposal.target == 0 && usable > 0 && snapshot.ipv4_per_eni > 1 {
         return Err(Violation::NoPods);
     }

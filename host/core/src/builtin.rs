@@ -42,8 +42,10 @@ pub fn warm_pool(snapshot: &WarmPoolSnapshot) -> Proposal<Band> {
 
 /// ENIs × addresses, plus the host-network pods, under the recommended caps.
 pub fn max_pods(snapshot: &MaxPodsSnapshot) -> Proposal<u32> {
-    let enis =
-        snapshot.max_enis.saturating_sub(snapshot.reserved_enis).saturating_sub(snapshot.custom_networking.into());
+    let enis = snapshot
+        .max_enis
+        .saturating_sub(snapshot.reserved_enis)
+        .saturating_sub(snapshot.custom_networking.into());
     let per_slot = match snapshot.mode {
         crate::limits::Mode::Prefix if snapshot.prefixes => PREFIX_ADDRESSES,
         crate::limits::Mode::Prefix | crate::limits::Mode::SecondaryIp => 1,

@@ -91,6 +91,9 @@ pub struct Eni {
     pub last_use: Timestamp,
     /// Why the node has it.
     pub why: Why,
+    /// Why it, or some of its addresses, was last given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub going: Option<Why>,
     /// Whether EC2 will delete it with the instance.
     pub marked: bool,
     /// Whether EC2 says that it was created for this node's pods.
@@ -137,6 +140,7 @@ impl Eni {
             known_since: now,
             last_use: now,
             why,
+            going: None,
             marked: cloud.attachment.as_ref().is_some_and(|attachment| attachment.delete_on_termination),
             created_for_pods: cloud.created_for_pods,
             set_up: false,
@@ -216,6 +220,7 @@ impl Eni {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Cause;
 
     fn eni(device: u32, phase: Phase) -> Eni {
         let cloud = CloudEni {
@@ -259,7 +264,8 @@ mod tests {
 
     #[test]
     fn only_what_was_created_for_pods_is_ours() {
-        let grown = Why::Grown { call: "CreateNetworkInterface".to_owned(), because: String::new() };
+        let cause = Cause { because: String::new(), decisions: Vec::new() };
+        let grown = Why::Grown { call: "CreateNetworkInterface".to_owned(), cause };
         let found = Why::Found { eni: "eni-1".parse().unwrap() };
         for (why, created_for_pods, ours) in
             [(grown, false, true), (found.clone(), true, true), (found, false, false)]

@@ -10,7 +10,7 @@ use crate::eni::Eni;
 use crate::ids::{Attachment, EniAttachmentId, EniId, PodName, SubnetId};
 use crate::lease::Holder;
 use crate::proposal::Band;
-use crate::report::{Decision, WaitReason};
+use crate::report::{Decided, Decision, WaitReason, Why};
 use crate::snapshot::{SubnetSnapshot, WarmPoolSnapshot};
 use crate::time::Timestamp;
 use crate::wiring::{EniWiring, Seat};
@@ -384,6 +384,9 @@ pub enum Record {
         new: NewEni,
         /// Where it will be attached.
         seat: Seat,
+        /// The decisions behind it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        decisions: Vec<Decided>,
     },
     /// That creation came to nothing.
     NotCreated {
@@ -396,6 +399,9 @@ pub enum Record {
         eni: Eni,
         /// All its pod addresses.
         addresses: Vec<Ipv4Addr>,
+        /// Why the node has those among them that it asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        origins: Vec<Origin>,
     },
     /// EC2 is about to be asked to take these back: until the ENI's next record they serve nobody, because
     /// the outcome may never be told.
@@ -431,11 +437,22 @@ pub enum Record {
     },
 }
 
+/// Why the node has some addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Why.
+    pub why: Why,
+    /// Which.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const ENI: &str = r#"{"kind":"eni","eni":{"id":"eni-1","mac":"02:00:00:00:00:01","subnet":"subnet-1","subnet_cidr":"10.0.0.0/24","primary_address":"10.0.0.5","seat":{"card":0,"device":1},"attachment":"eni-attach-1","phase":"ready","known_since":5,"last_use":6,"why":{"reason":"journal"},"marked":true},"addresses":["10.0.0.6"]}"#;
+    const GROWN: &str = r#"{"kind":"eni","eni":{"id":"eni-2","mac":"02:00:00:00:00:02","subnet":"subnet-1","subnet_cidr":"10.0.0.0/24","primary_address":"10.0.0.9","seat":{"card":0,"device":2},"attachment":null,"phase":"leaving","step":"detaching","known_since":5,"last_use":6,"why":{"reason":"grown","call":"CreateNetworkInterface","because":"1 pods waiting","decisions":[{"kind":"warm-pool","strategy":"warm-targets@ab12","record":17},{"kind":"subnet-selection","strategy":"builtin"}]},"going":{"reason":"given-back","call":"DeleteNetworkInterface","because":"9 ready"},"marked":true,"created_for_pods":true},"addresses":["10.0.0.10","10.0.0.11"],"origins":[{"why":{"reason":"grown","call":"AssignPrivateIpAddresses","because":"2 pods waiting"},"addresses":["10.0.0.11"]}]}"#;
+    const CREATING: &str = r#"{"kind":"creating","new":{"subnet":"subnet-1","security_groups":[],"supply":{"addresses":3},"description":"","tags":[],"client_token":"t"},"seat":{"card":0,"device":1}}"#;
     const RESERVED: &str = r#"{"kind":"reserved","address":"10.0.0.6","holder":{"attachment":{"container":"c1","network":"enid","ifname":"eth0"},"pod":null,"wiring":{"host_veth":"eni0","ifname":"eth0","address":"10.0.0.6","table":2,"mtu":9001}}}"#;
 
     fn read(line: &str) -> Result<Record, serde_json::Error> {
@@ -444,16 +461,27 @@ mod tests {
 
     #[test]
     fn a_line_from_before_a_field_was_added_is_read_with_its_default() {
-        let Record::Eni { eni, addresses } = read(ENI).unwrap() else { panic!("an ENI's record") };
+        let Record::Eni { eni, addresses, origins } = read(ENI).unwrap() else { panic!("an ENI's record") };
         assert!(!eni.created_for_pods && eni.marked);
         assert_eq!((eni.phase, addresses.len()), (crate::eni::Phase::Ready, 1));
+        assert_eq!((eni.going, origins), (None, Vec::new()));
+        let Record::Creating { decisions, .. } = read(CREATING).unwrap() else { panic!("a creation") };
+        assert_eq!(decisions, Vec::new());
         let Record::Reserved { holder, .. } = read(RESERVED).unwrap() else { panic!("a reservation") };
         assert_eq!(holder.asked, Timestamp(0), "every DEL of its attachment is about it");
     }
 
     #[test]
     fn a_field_of_a_later_version_is_ignored() {
-        for (line, place) in [(ENI, "\"marked\""), (ENI, "\"addresses\""), (RESERVED, "\"pod\"")] {
+        for (line, place) in [
+            (ENI, "\"marked\""),
+            (ENI, "\"addresses\""),
+            (RESERVED, "\"pod\""),
+            (CREATING, "\"seat\""),
+            (GROWN, "\"because\":\"1"),
+            (GROWN, "\"strategy\":\"builtin\""),
+            (GROWN, "\"origins\""),
+        ] {
             let later = line.replacen(place, &format!("\"made_next_year\":{{\"a\":[1]}},{place}"), 1);
             assert_ne!(later, line);
             assert_eq!(read(&later).unwrap(), read(line).unwrap(), "{later}");
@@ -468,8 +496,20 @@ mod tests {
     }
 
     #[test]
+    fn the_decisions_behind_an_eni_are_kept_with_it() {
+        let Record::Eni { eni, origins, .. } = read(GROWN).unwrap() else { panic!("an ENI's record") };
+        assert_eq!(
+            eni.why.to_string(),
+            "assigned by CreateNetworkInterface because 1 pods waiting; warm-pool decision 17 by \
+             warm-targets@ab12; a subnet-selection decision by builtin"
+        );
+        assert_eq!(eni.going.unwrap().to_string(), "given back by DeleteNetworkInterface because 9 ready");
+        assert_eq!(origins[0].addresses, [Ipv4Addr::new(10, 0, 0, 11)]);
+    }
+
+    #[test]
     fn what_is_written_is_read() {
-        for line in [ENI, RESERVED] {
+        for line in [ENI, RESERVED, GROWN, CREATING] {
             let record = read(line).unwrap();
             assert_eq!(read(&serde_json::to_string(&record).unwrap()).unwrap(), record);
         }

@@ -24,13 +24,13 @@ use std::time::Duration;
 use crate::cloud::{CloudSubnet, NewEni, NodeIdentity};
 use crate::demand::History;
 use crate::eni::{Eni, Phase};
-use crate::event::{Api, CloudCall, Effect, Event, OpId, Record, Ticket};
+use crate::event::{Api, CloudCall, Effect, Event, OpId, Origin, Record, Ticket};
 use crate::ids::{EniId, SubnetId};
 use crate::lease::LeaseState;
 use crate::limits::{InstanceType, Mode};
 use crate::pool::Pool;
 use crate::proposal::Band;
-use crate::report::Decision;
+use crate::report::{Cause, Decision, Why};
 use crate::time::Timestamp;
 use crate::wiring::{Seat, VethPrefix};
 
@@ -135,7 +135,7 @@ enum Purpose {
     Mark { eni: EniId },
     Detach { eni: EniId },
     Delete { eni: EniId },
-    Assign { eni: EniId, count: u32, because: String },
+    Assign { eni: EniId, count: u32, cause: Cause },
     Unassign { eni: EniId, addresses: Vec<Ipv4Addr> },
 }
 
@@ -152,10 +152,18 @@ struct Creation {
     new: NewEni,
     seat: Seat,
     count: u32,
-    because: String,
+    cause: Cause,
     /// Set when an earlier try may have succeeded without our hearing of it: until then it may still be on
     /// its way to EC2.
     doubt: Option<Timestamp>,
+}
+
+impl Creation {
+    /// The intent, as it is journaled.
+    fn record(&self) -> Record {
+        let decisions = self.cause.decisions.clone();
+        Record::Creating { new: self.new.clone(), seat: self.seat, decisions }
+    }
 }
 
 /// A subnet that ran out.
@@ -435,14 +443,29 @@ impl NodeState {
 
     /// An ENI with its addresses, and which of them EC2 has been asked to take back.
     fn eni_records(&self, eni: &Eni) -> Vec<Record> {
-        let mut records =
-            vec![Record::Eni { eni: eni.as_journaled(), addresses: self.pool.addresses_on(&eni.id) }];
+        let mut records = vec![Record::Eni {
+            eni: eni.as_journaled(),
+            addresses: self.pool.addresses_on(&eni.id),
+            origins: self.origins_on(&eni.id),
+        }];
         let returning = self.pool.on(&eni.id).filter(|lease| lease.state == LeaseState::Returning);
         let addresses: Vec<_> = returning.map(|lease| lease.address).collect();
         if !addresses.is_empty() {
             records.push(Record::Returning { addresses });
         }
         records
+    }
+
+    /// Why the ENI has the addresses that were asked for: one entry for each call that brought some.
+    fn origins_on(&self, eni: &EniId) -> Vec<Origin> {
+        let mut origins: Vec<Origin> = Vec::new();
+        for lease in self.pool.on(eni).filter(|lease| matches!(lease.why, Why::Grown { .. })) {
+            match origins.iter_mut().find(|origin| origin.why == lease.why) {
+                Some(origin) => origin.addresses.push(lease.address),
+                None => origins.push(Origin { why: lease.why.clone(), addresses: vec![lease.address] }),
+            }
+        }
+        origins
     }
 }
 

@@ -140,14 +140,19 @@ pub fn growth(supply: &Supply, band: &Band) -> Vec<Step> {
     }
 }
 
+/// Whether ENIs must go because there are more than may carry pods; those that leave already do not count.
+pub fn is_beyond_limit(supply: &Supply) -> bool {
+    let leaving = supply.enis.iter().filter(|eni| eni.leaving).count();
+    supply.enis_counted.saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX)) > supply.max_enis
+}
+
 /// The next step that gives surplus back, or `None`.
 ///
 /// Only when nothing is short, waits or is on its way. An ENI beyond the operator's limit goes as soon as
 /// no pod is on it, whatever the band says.
 pub fn release(supply: &Supply, band: &Band, now: Timestamp) -> Option<Step> {
     let unused = |eni: &EniSupply| eni.ready && eni.removable && eni.used == 0;
-    let leaving = supply.enis.iter().filter(|eni| eni.leaving).count();
-    if supply.enis_counted.saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX)) > supply.max_enis {
+    if is_beyond_limit(supply) {
         let beyond = supply.enis.iter().rev().find(|eni| unused(eni));
         return beyond.map(|eni| Step::Remove { eni: eni.id.clone() });
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::cloud::CloudErrorKind;
-use crate::ids::{EniId, SubnetId};
+use crate::ids::{DecisionId, EniId, SubnetId};
+use crate::kind::Kind;
 
 /// Which step of the ladder answered a question to a strategy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -56,6 +57,55 @@ pub struct Decision<T> {
     pub fuel: Option<u64>,
     /// How long it took.
     pub took: Duration,
+    /// Where it is written down; `None` for a decision that nobody recorded.
+    #[serde(default)]
+    pub record: Option<DecisionId>,
+}
+
+impl<T> Decision<T> {
+    /// How what follows from it refers to it.
+    pub fn reference(&self, kind: Kind) -> Decided {
+        Decided { kind, strategy: self.strategy.clone(), record: self.record }
+    }
+}
+
+/// A reference to a decision: enough to find its record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided {
+    /// What was decided about.
+    pub kind: Kind,
+    /// Who answered: its name and, for components, the first digits of its digest.
+    pub strategy: String,
+    /// Its record, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<DecisionId>,
+}
+
+impl fmt::Display for Decided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, strategy, record } = self;
+        match record {
+            Some(record) => write!(f, "{kind} decision {record} by {strategy}"),
+            None => write!(f, "a {kind} decision by {strategy}"),
+        }
+    }
+}
+
+/// What made the node ask EC2 for something: the pool as it was, and the decisions behind its target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The pool against its target, in words.
+    pub because: String,
+    /// The decisions, the most important first; empty when none had a say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<Decided>,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.because)?;
+        self.decisions.iter().try_for_each(|decided| write!(f, "; {decided}"))
+    }
 }
 
 /// Why a pod waits for its address, or was refused one.
@@ -128,7 +178,7 @@ pub enum WaitReason {
     Stopping,
 }
 
-/// Why an address is where it is.
+/// Why an address or an ENI is where it is, or goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case", tag = "reason")]
 pub enum Why {
@@ -139,12 +189,22 @@ pub enum Why {
         eni: EniId,
     },
     /// It was assigned to reach the warm-pool target.
-    #[error("assigned by {call} because {because}")]
+    #[error("assigned by {call} because {cause}")]
     Grown {
         /// The EC2 API name.
         call: String,
         /// The shortage that asked for it.
-        because: String,
+        #[serde(flatten)]
+        cause: Cause,
+    },
+    /// More is idle than the target keeps, or than the node may have.
+    #[error("given back by {call} because {cause}")]
+    GivenBack {
+        /// The EC2 API name.
+        call: String,
+        /// The surplus that asked for it.
+        #[serde(flatten)]
+        cause: Cause,
     },
     /// It is the node's primary ENI.
     #[error("it is the instance's primary ENI")]

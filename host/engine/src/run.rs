@@ -600,6 +600,7 @@ fn stand_in<T>(target: T) -> Decision<T> {
         faults: vec!["asking the strategy ended without an outcome".to_owned()],
         fuel: None,
         took: Duration::ZERO,
+        record: None,
     }
 }
 
@@ -616,6 +617,7 @@ pub fn in_order(decision: Decision<Vec<u16>>, subnets: &[SubnetId]) -> Decision<
         faults: decision.faults,
         fuel: decision.fuel,
         took: decision.took,
+        record: decision.record,
     }
 }
 
@@ -675,11 +677,14 @@ fn log_event(event: &Event) {
 fn log_record(record: &Record) {
     match record {
         Record::Identity { .. } | Record::Limits { .. } => {}
-        Record::Creating { new, seat } => {
-            info!(subnet = %new.subnet, device = seat.device, supply = ?new.supply, "creating an ENI");
+        Record::Creating { new, seat, decisions } => {
+            let decisions: Vec<String> = decisions.iter().map(ToString::to_string).collect();
+            info!(
+                subnet = %new.subnet, device = seat.device, supply = ?new.supply, ?decisions, "creating an ENI"
+            );
         }
         Record::NotCreated { token } => info!(%token, "ENI not created"),
-        Record::Eni { eni, addresses } => {
+        Record::Eni { eni, addresses, .. } => {
             info!(eni = %eni.id, phase = eni.phase.name(), addresses = addresses.len(), "ENI");
         }
         Record::Returning { addresses } => info!(?addresses, "returning"),

@@ -87,6 +87,7 @@ fn decided<T>(target: T) -> Decision<T> {
         faults: Vec::new(),
         fuel: None,
         took: Duration::ZERO,
+        record: None,
     }
 }
 

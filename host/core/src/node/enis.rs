@@ -134,8 +134,8 @@ impl NodeState {
             Purpose::Enis { asked } => self.enis_answered(asked, result, now, effects),
             Purpose::Subnets => self.subnets_answered(result, now, effects),
             Purpose::Create(creation) => self.created(creation, result, now, effects),
-            Purpose::Assign { eni, count, because } => {
-                self.assigned(&eni, count, because, result, now, effects);
+            Purpose::Assign { eni, count, cause } => {
+                self.assigned(&eni, count, cause, result, now, effects);
             }
             Purpose::Unassign { eni, addresses } => self.unassigned(&eni, addresses, result, now, effects),
             Purpose::Attach { eni } => self.attached(&eni, result, now, effects),

@@ -6,7 +6,10 @@ use serde::Serialize;
 
 use super::NodeState;
 use super::view::address_status;
+use crate::eni::Phase;
 use crate::ids::EniId;
+use crate::kind::Kind;
+use crate::lease::LeaseState;
 use crate::time::Timestamp;
 
 /// The answer to `enid explain`: every line in words, outermost cause last.
@@ -34,6 +37,11 @@ impl NodeState {
                 ));
             }
             lines.push(format!("why it is here: {}", lease.why));
+            if lease.state == LeaseState::Returning
+                && let Some(going) = self.enis.get(&lease.eni).and_then(|eni| eni.going.as_ref())
+            {
+                lines.push(format!("why it goes: {going}"));
+            }
             lines.push(format!("next: {}", status.next));
             lines.extend(self.eni_lines(&lease.eni));
         } else if let Some(eni) = self.enis.values().find(|eni| eni.primary_address == address) {
@@ -52,9 +60,10 @@ impl NodeState {
             lines.push(format!("{id} is not one of this node's {} ENIs", self.enis.len()));
         }
         if let Some(band) = &self.band {
+            let decided = band.reference(Kind::WarmPool);
             lines.push(format!(
-                "the pool's target: {} (by {}, {}: {})",
-                band.target, band.strategy, band.rung, band.reason
+                "the pool's target: {} ({decided}, {}: {})",
+                band.target, band.rung, band.reason
             ));
         }
         Explanation { subject: format!("ENI {id}"), lines }
@@ -89,14 +98,18 @@ impl NodeState {
         let Some(eni) = self.enis.get(id) else { return Vec::new() };
         let status = self.eni_status(eni);
         let subnet_why = self.subnet_order.as_ref().map_or_else(String::new, |order| {
-            format!(" (subnet order by {}: {})", order.strategy, order.reason)
+            format!(" (subnet order: {}: {})", order.reference(Kind::SubnetSelection), order.reason)
         });
-        vec![
+        let mut lines = vec![
             format!(
                 "{id} is {} at device {} in {}{subnet_why}: {} pod addresses, {} free, {} bound",
                 status.phase, status.device, status.subnet, status.addresses, status.free, status.bound
             ),
             format!("why {id} is here: {}", eni.why),
-        ]
+        ];
+        if let (Phase::Leaving(_), Some(going)) = (&eni.phase, &eni.going) {
+            lines.push(format!("why {id} goes: {going}"));
+        }
+        lines
     }
 }

@@ -7,7 +7,7 @@ use crate::cloud::{NodeIdentity, Supply};
 use crate::event::{Effect, Record};
 use crate::lease::{Lease, LeaseState};
 use crate::limits::InstanceType;
-use crate::report::Why;
+use crate::report::{Cause, Why};
 use crate::time::Timestamp;
 
 /// What the journal knows about the node itself, for a start at which nobody else answers.
@@ -74,20 +74,21 @@ impl NodeState {
     fn apply(&mut self, record: &Record, creating: &mut BTreeMap<String, Creation>, now: Timestamp) {
         match record {
             Record::Identity { .. } | Record::Limits { .. } => {}
-            Record::Creating { new, seat } => {
+            Record::Creating { new, seat, decisions } => {
                 let count = match new.supply {
                     Supply::Addresses(count) => count,
                     Supply::Prefixes(count) => count * crate::limits::PREFIX_ADDRESSES,
                 };
-                let because = "asked for before the daemon restarted".to_owned();
+                let because = "it was asked for before the daemon restarted".to_owned();
+                let cause = Cause { because, decisions: decisions.clone() };
                 let creation =
-                    Creation { new: new.clone(), seat: *seat, count, because, doubt: Some(now + LINGER) };
+                    Creation { new: new.clone(), seat: *seat, count, cause, doubt: Some(now + LINGER) };
                 creating.insert(new.client_token.clone(), creation);
             }
             Record::NotCreated { token } => {
                 creating.remove(token);
             }
-            Record::Eni { eni, addresses } => {
+            Record::Eni { eni, addresses, origins } => {
                 self.seen = true;
                 creating.retain(|_, creation| creation.seat != eni.seat);
                 for address in self.pool.addresses_on(&eni.id) {
@@ -98,7 +99,9 @@ impl NodeState {
                     }
                 }
                 for address in addresses {
-                    self.pool.learn(Lease::free(*address, eni.id.clone(), Why::Journal, now));
+                    let origin = origins.iter().find(|origin| origin.addresses.contains(address));
+                    let why = origin.map_or(Why::Journal, |origin| origin.why.clone());
+                    self.pool.learn(Lease::free(*address, eni.id.clone(), why, now));
                 }
                 self.enis.insert(eni.id.clone(), eni.clone());
             }
@@ -149,7 +152,7 @@ impl NodeState {
             records.extend(self.eni_records(eni));
         }
         for creation in self.creations() {
-            records.push(Record::Creating { new: creation.new.clone(), seat: creation.seat });
+            records.push(creation.record());
         }
         for lease in self.pool.iter() {
             let address = lease.address;

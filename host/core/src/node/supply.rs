@@ -9,16 +9,18 @@ use crate::cloud::{CloudError, CloudErrorKind, CloudSubnet, NewEni, Supply as Am
 use crate::eni::{Eni, Leaving, Phase};
 use crate::event::{Api, CloudCall, CloudReply, Effect, Record};
 use crate::ids::{EniId, SubnetId};
+use crate::kind::Kind;
 use crate::lease::Lease;
 use crate::limits::Mode;
 use crate::plan::{self, EniSupply, Step, Supply};
-use crate::report::Why;
+use crate::report::{Cause, Decided, Why};
 use crate::time::Timestamp;
 use crate::wiring::Seat;
 
 const ASSIGN: Api = Api::AssignPrivateIpAddresses;
 const ATTACH: Api = Api::AttachNetworkInterface;
 const CREATE: Api = Api::CreateNetworkInterface;
+const DELETE: Api = Api::DeleteNetworkInterface;
 const UNASSIGN: Api = Api::UnassignPrivateIpAddresses;
 /// How often subnets are looked at while a pod is short of an address that none of them had.
 const STARVED_LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -38,7 +40,7 @@ impl NodeState {
         let band = self.target();
         if plan::shortage(&supply, &band) > 0 {
             for step in plan::growth(&supply, &band) {
-                self.take(step, self.shortage_in_words(&supply), now, effects);
+                self.take(step, self.shortage(&supply), now, effects);
             }
             if self.subnet_for_new_eni().is_none() {
                 self.subnets_at =
@@ -49,7 +51,7 @@ impl NodeState {
             self.release_at = now + RELEASE_EVERY;
             let supply = self.supply(now);
             if let Some(step) = plan::release(&supply, &band, now) {
-                self.take(step, String::new(), now, effects);
+                self.take(step, self.surplus(&supply), now, effects);
             }
         }
     }
@@ -73,25 +75,45 @@ impl NodeState {
         seat.card == self.instance_type.default_card || seat == Seat::PRIMARY
     }
 
-    fn shortage_in_words(&self, supply: &Supply) -> String {
-        let band = self.target();
-        let strategy = self.band.as_ref().map_or("no strategy yet", |decision| decision.strategy.as_str());
-        format!(
-            "{} ready and {} coming, {} pods waiting; target of {strategy}: {band}",
-            supply.ready, supply.coming, supply.waiting
-        )
+    /// Why something is asked for.
+    fn shortage(&self, supply: &Supply) -> Cause {
+        let Supply { ready, coming, waiting, .. } = supply;
+        let stock = format!("{ready} ready and {coming} coming, {waiting} pods waiting");
+        self.against_target(stock)
     }
 
-    fn take(&mut self, step: Step, because: String, now: Timestamp, effects: &mut Vec<Effect>) {
+    /// Why something is given back.
+    fn surplus(&self, supply: &Supply) -> Cause {
+        let Supply { ready, held, max_enis, .. } = supply;
+        if plan::is_beyond_limit(supply) {
+            let because = format!("the node has more ENIs than the {max_enis} that may carry pods");
+            return Cause { because, decisions: Vec::new() };
+        }
+        self.against_target(format!("{ready} ready of {held} held, none coming and no pod waiting"))
+    }
+
+    fn against_target(&self, stock: String) -> Cause {
+        let because = match &self.band {
+            Some(decision) => format!("{stock}; the target: {}", decision.target),
+            None => format!("{stock}; no target yet"),
+        };
+        Cause { because, decisions: self.band_decided().into_iter().collect() }
+    }
+
+    fn band_decided(&self) -> Option<Decided> {
+        self.band.as_ref().map(|decision| decision.reference(Kind::WarmPool))
+    }
+
+    fn take(&mut self, step: Step, cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
         match step {
-            Step::Assign { eni, count } => self.assign(eni, count, because, effects),
-            Step::Create { count } => self.create(count, because, now, effects),
-            Step::Unassign { eni, count } => self.give_back(&eni, count, now, effects),
-            Step::Remove { eni } => self.remove(&eni, now, effects),
+            Step::Assign { eni, count } => self.assign(eni, count, cause, effects),
+            Step::Create { count } => self.create(count, cause, now, effects),
+            Step::Unassign { eni, count } => self.give_back(&eni, count, cause, now, effects),
+            Step::Remove { eni } => self.remove(&eni, cause, now, effects),
         }
     }
 
-    fn assign(&mut self, id: EniId, count: u32, because: String, effects: &mut Vec<Effect>) {
+    fn assign(&mut self, id: EniId, count: u32, cause: Cause, effects: &mut Vec<Effect>) {
         let Some(eni) = self.enis.get_mut(&id) else { return };
         let free =
             self.subnets.iter().find(|subnet| subnet.id == eni.subnet).map_or(count, |subnet| subnet.free);
@@ -99,7 +121,7 @@ impl NodeState {
         eni.busy = true;
         eni.in_flight = count;
         let call = CloudCall::Assign { eni: id.clone(), supply: self.amount(count) };
-        self.call(Purpose::Assign { eni: id, count, because }, call, effects);
+        self.call(Purpose::Assign { eni: id, count, cause }, call, effects);
     }
 
     fn amount(&self, addresses: u32) -> Amount {
@@ -109,7 +131,10 @@ impl NodeState {
         }
     }
 
-    fn create(&mut self, count: u32, because: String, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn create(&mut self, count: u32, mut cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
+        cause
+            .decisions
+            .extend(self.subnet_order.as_ref().map(|order| order.reference(Kind::SubnetSelection)));
         let Some(subnet) = self.subnet_for_new_eni() else { return };
         let (subnet, free) = (subnet.id.clone(), subnet.free);
         let Some(seat) = self.free_seat() else { return };
@@ -133,13 +158,12 @@ impl NodeState {
             tags,
             client_token: format!("enid-{instance}-{}-{}", self.started.0, self.tokens),
         };
-        self.ask_for_eni(Creation { new, seat, count, because, doubt: None }, effects);
+        self.ask_for_eni(Creation { new, seat, count, cause, doubt: None }, effects);
     }
 
     pub(super) fn ask_for_eni(&mut self, creation: Creation, effects: &mut Vec<Effect>) {
-        let Creation { new, seat, .. } = &creation;
-        effects.push(Effect::Journal(vec![Record::Creating { new: new.clone(), seat: *seat }]));
-        let call = CloudCall::Create(new.clone());
+        effects.push(Effect::Journal(vec![creation.record()]));
+        let call = CloudCall::Create(creation.new.clone());
         self.call(Purpose::Create(creation), call, effects);
     }
 
@@ -183,24 +207,28 @@ impl NodeState {
     }
 
     /// Marks the addresses that have been free the longest as returning; EC2 is asked as the ENI's next step.
-    fn give_back(&mut self, id: &EniId, count: u32, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn give_back(&mut self, id: &EniId, count: u32, cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
         let idle = Duration::from_millis(self.target().release_after_ms);
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let stale: Vec<_> = self.pool.free_since(id, now - idle).take(count).collect();
         for address in stale {
             self.pool.change(address, |lease| lease.give_back(now));
         }
+        if let Some(eni) = self.enis.get_mut(id) {
+            eni.going = Some(Why::GivenBack { call: UNASSIGN.name().to_owned(), cause });
+        }
         self.journal_eni(id, effects);
         self.advance_eni(id, now, effects);
     }
 
-    fn remove(&mut self, id: &EniId, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn remove(&mut self, id: &EniId, cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
         for address in self.pool.addresses_on(id) {
             self.pool.change(address, |lease| lease.give_back(now));
         }
         if let Some(eni) = self.enis.get_mut(id) {
             eni.phase = Phase::Leaving(Leaving::TearingDown);
             eni.failures = 0;
+            eni.going = Some(Why::GivenBack { call: DELETE.name().to_owned(), cause });
         }
         self.journal_eni(id, effects);
         self.advance_eni(id, now, effects);
@@ -305,7 +333,7 @@ impl NodeState {
                 effects.push(Effect::Journal(vec![Record::NotCreated { token: creation.new.client_token }]));
             }
             Ok(CloudReply::Created(cloud)) => {
-                let why = Why::Grown { call: CREATE.name().to_owned(), because: creation.because };
+                let why = Why::Grown { call: CREATE.name().to_owned(), cause: creation.cause };
                 self.learn_eni(&cloud, creation.seat, Phase::Created, &why, now, effects);
                 self.advance_eni(&cloud.id, now, effects);
             }
@@ -345,7 +373,7 @@ impl NodeState {
         &mut self,
         id: &EniId,
         count: u32,
-        because: String,
+        cause: Cause,
         result: Result<CloudReply, CloudError>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
@@ -356,7 +384,7 @@ impl NodeState {
         eni.changed_at = now;
         match result {
             Ok(CloudReply::Assigned(assigned)) => {
-                let why = Why::Grown { call: ASSIGN.name().to_owned(), because };
+                let why = Why::Grown { call: ASSIGN.name().to_owned(), cause };
                 for address in assigned.addresses {
                     self.returned.remove(&address);
                     let lease = Lease::free(address, id.clone(), why.clone(), now);

@@ -10,7 +10,7 @@ use super::{NodeState, Purpose};
 use crate::cloud::CloudError;
 use crate::demand::BUCKET;
 use crate::eni::{Eni, Phase};
-use crate::ids::{EniId, SubnetId};
+use crate::ids::{DecisionId, EniId, SubnetId};
 use crate::lease::{Lease, LeaseState};
 use crate::limits::{Mode, PREFIX_ADDRESSES};
 use crate::plan::Supply;
@@ -121,6 +121,8 @@ pub struct StrategyStatus {
     pub reason: String,
     /// What went wrong above.
     pub faults: Vec<String>,
+    /// Its record, if it has one.
+    pub record: Option<DecisionId>,
 }
 
 /// One address.
@@ -416,6 +418,7 @@ impl NodeState {
                 target,
                 reason: decision.reason.clone(),
                 faults: decision.faults.clone(),
+                record: decision.record,
             }
         }
         let mut rows = Vec::new();

@@ -4,6 +4,7 @@ use super::dice::Dice;
 use super::max_pods::TYPES;
 use super::subnets::{self, LARGEST_SUBNET, subnet};
 use super::{context, last_context, random_context, strange_hints};
+use crate::admission::MOST_ADDRESSABLE_PODS;
 use crate::demand::BUCKET;
 use crate::instance_types;
 use crate::limits::{Mode, PREFIX_ADDRESSES};
@@ -13,6 +14,8 @@ use crate::snapshot::{
 };
 
 const SETTLED_MS: u64 = 600_000;
+/// As many as the node lets wait: [`crate::node::MAX_WAITERS`].
+const MOST_WAITING: u32 = 768;
 /// A block has sixteen addresses.
 const PER_BLOCK: u16 = 16;
 
@@ -47,7 +50,7 @@ pub(super) fn corners() -> Vec<(&'static str, WarmPoolSnapshot)> {
                 s.history = vec![Demand { added: 29, waited: 29, failed: 0, removed: 0, peak: 0 }];
             }),
         ),
-        ("more-waiting-than-the-node-runs", with(fresh(), |s| s.pods.waiting = 10_000)),
+        ("more-waiting-than-the-node-runs", with(fresh(), |s| s.pods.waiting = MOST_WAITING)),
         ("all-cooling", node(Mode::SecondaryIp, &[held(0, 0, 9); 3])),
         (
             "all-quarantined",
@@ -286,9 +289,9 @@ fn largest() -> WarmPoolSnapshot {
     };
     snapshot.pods = Pods {
         bound: snapshot.enis.iter().map(|eni| eni.bound).sum(),
-        waiting: most,
-        expected: most,
-        max: most,
+        waiting: MOST_WAITING,
+        expected: MOST_ADDRESSABLE_PODS,
+        max: MOST_ADDRESSABLE_PODS,
     };
     snapshot
 }
