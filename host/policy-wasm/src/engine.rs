@@ -1,9 +1,13 @@
 //! The compiler's and sandbox's settings, and the ticker behind deadlines.
 
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use wasmtime::{Config, EngineWeak, OptLevel, WasmFeatures};
+
+use crate::fault::words;
 
 /// How often running calls are checked against their deadline.
 const TICK: Duration = Duration::from_millis(5);
@@ -40,6 +44,12 @@ impl Engine {
         Ok(Self { wasm, ticker: Arc::new(ticker) })
     }
 
+    /// Compiles a component: milliseconds to seconds of one core, and the most intricate code there is. The
+    /// daemon has it done in a child.
+    pub(crate) fn compile(&self, component: &[u8]) -> Result<Vec<u8>, String> {
+        compile_on(&self.wasm, component)
+    }
+
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
         &self.wasm
     }
@@ -48,6 +58,11 @@ impl Engine {
     pub(crate) fn running(&self) -> Running<'_> {
         self.ticker.gate.enter();
         Running(&self.ticker.gate)
+    }
+
+    /// Waits until the ticker sleeps, past everything that a thread does when it starts.
+    pub(crate) fn settle(&self) {
+        self.ticker.gate.wait_until_asleep();
     }
 
     /// The deadline in ticks: rounded up, plus the tick that may already be under way.
@@ -59,6 +74,51 @@ impl Engine {
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// Compiles a component where nothing is run, so that no thread is needed.
+pub(crate) fn precompile(component: &[u8]) -> Result<Vec<u8>, String> {
+    let engine = wasmtime::Engine::new(&config()).map_err(|error| words(&format!("{error:#}")))?;
+    compile_on(&engine, component)
+}
+
+/// Compiles; where the compiler gives up in a panic, the component is what it gave up on.
+///
+/// Some components that pass validation make it do so: it builds code of its own between nested components
+/// that exchange text, and that code needs features that are switched off here.
+fn compile_on(engine: &wasmtime::Engine, component: &[u8]) -> Result<Vec<u8>, String> {
+    // The compiler's state is not looked at again: what it was making is lost with the panic.
+    let compiled =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| engine.precompile_component(component)));
+    match compiled {
+        Ok(compiled) => compiled.map_err(|error| words(&format!("{error:#}"))),
+        Err(_) => {
+            Err("the compiler gives up on it; nested components that exchange text are not supported".into())
+        }
+    }
+}
+
+/// What compiled code depends on besides the component: the engine's exact version and settings, and the
+/// machine with what its processor can do. 64 hexadecimal digits.
+pub(crate) fn fingerprint() -> Result<String, EngineError> {
+    let engine = wasmtime::Engine::new(&config())
+        .map_err(|error| EngineError::Unusable { why: format!("{error:#}") })?;
+    let mut digest = Digesting(Sha256::new());
+    engine.precompile_compatibility_hash().hash(&mut digest);
+    Ok(digest.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Takes a value's hashed parts into a digest without collisions.
+struct Digesting(Sha256);
+
+impl Hasher for Digesting {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        unreachable!("only the digest is asked for")
     }
 }
 
@@ -130,6 +190,7 @@ impl Drop for Ticker {
 struct Gate {
     state: Mutex<GateState>,
     changed: Condvar,
+    fell_asleep: Condvar,
 }
 
 #[derive(Default)]
@@ -158,6 +219,13 @@ impl Gate {
         self.changed.notify_one();
     }
 
+    fn wait_until_asleep(&self) {
+        let mut state = self.lock();
+        while !state.asleep {
+            state = self.fell_asleep.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     /// Waits for one tick while a call runs, or for the next call; false when the engine is gone.
     ///
     /// Between two decisions in a row the ticker stays awake, so that only the first pays for waking it.
@@ -165,6 +233,7 @@ impl Gate {
         let mut state = self.lock();
         while state.running == 0 && !state.closed {
             state.asleep = true;
+            self.fell_asleep.notify_all();
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.closed {

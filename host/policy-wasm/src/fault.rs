@@ -1,6 +1,8 @@
 //! How a call into a component went wrong.
 
 use enid_core::admission::{Violation, printable};
+use enid_core::kind::Kind;
+use serde::{Deserialize, Serialize};
 use wasmtime::{Store, Trap};
 
 use crate::sandbox::Sandbox;
@@ -8,8 +10,8 @@ use crate::sandbox::Sandbox;
 /// Bytes of a component's own words that are kept in a fault.
 const MAX_WORDS: usize = 256;
 
-/// Why a component has no admissible answer. A fault ends the call, never the daemon.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// How a call into a component went wrong. A fault ends the call, never the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Fault {
     /// It ran longer than its fuel lasts.
     #[error("it used up its fuel")]
@@ -62,9 +64,30 @@ pub enum Fault {
         /// Its words.
         why: String,
     },
-    /// It answered something inadmissible.
-    #[error("its answer is refused: {0}")]
-    Refused(Violation),
+    /// It said itself that it cannot use its settings.
+    #[error("it cannot use its settings: {why}")]
+    Settings {
+        /// Its words.
+        why: String,
+    },
+    /// It does not handle this node or mode, and says so.
+    #[error("it does not handle this: {why}")]
+    Unsupported {
+        /// Its words.
+        why: String,
+    },
+    /// The process that it ran in ended.
+    #[error("the process it ran in ended: {why}")]
+    Crashed {
+        /// How.
+        why: String,
+    },
+    /// It was never asked: no process could be started for it.
+    #[error("it could not be asked: {why}")]
+    Unasked {
+        /// What failed.
+        why: String,
+    },
 }
 
 impl Fault {
@@ -81,7 +104,29 @@ impl Fault {
             Fault::HostcallBytes { .. } => "hostcall-bytes",
             Fault::Lift { .. } => "lift",
             Fault::Failure { .. } => "failure",
-            Fault::Refused(_) => "refused",
+            Fault::Settings { .. } => "settings",
+            Fault::Unsupported { .. } => "unsupported",
+            Fault::Crashed { .. } => "crashed",
+            Fault::Unasked { .. } => "unasked",
+        }
+    }
+
+    /// Whether the component is to blame, so that it counts against it.
+    pub fn is_its_own(&self) -> bool {
+        match self {
+            Fault::Fuel
+            | Fault::Deadline
+            | Fault::Memory { .. }
+            | Fault::Tables { .. }
+            | Fault::Instances { .. }
+            | Fault::Stack
+            | Fault::Trap { .. }
+            | Fault::HostcallBytes { .. }
+            | Fault::Lift { .. }
+            | Fault::Failure { .. }
+            | Fault::Settings { .. }
+            | Fault::Crashed { .. } => true,
+            Fault::Unsupported { .. } | Fault::Unasked { .. } => false,
         }
     }
 
@@ -119,6 +164,108 @@ impl Fault {
             return Fault::HostcallBytes { limit: store.data().limits().hostcall_bytes };
         }
         Fault::Lift { why }
+    }
+}
+
+/// Why a strategy that was asked gives no target.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failing {
+    /// The call went wrong.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// It answered something inadmissible.
+    #[error("its answer is refused: {0}")]
+    Refused(#[from] Violation),
+}
+
+impl Failing {
+    /// One word for it, for metrics and tests.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Failing::Fault(fault) => fault.label(),
+            Failing::Refused(_) => "refused",
+        }
+    }
+
+    /// Whether the component is to blame, so that it counts against it.
+    pub fn is_its_own(&self) -> bool {
+        match self {
+            Failing::Fault(fault) => fault.is_its_own(),
+            Failing::Refused(_) => true,
+        }
+    }
+}
+
+/// Why a compiled component cannot be used: found when it is linked, started or asked who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Unloadable {
+    /// The compiled form is not usable; it must be made anew.
+    #[error("its compiled form cannot be loaded: {why}")]
+    Artifact {
+        /// The engine's reason.
+        why: String,
+    },
+    /// It wants something from the host that no strategy gets.
+    #[error("it imports `{import}`; a strategy may import nothing but `enid:strategy/log@0.1`")]
+    ForeignImport {
+        /// The import.
+        import: String,
+    },
+    /// Built for a contract that this host does not speak.
+    #[error("it exports `{export}`, but this host speaks enid:strategy@0.1 only")]
+    ForeignVersion {
+        /// The export.
+        export: String,
+    },
+    /// No strategy.
+    #[error(
+        "it exports no kind of strategy; one of `enid:strategy/{{warm-pool,max-pods,subnet-selection}}@0.1` is needed"
+    )]
+    NoKind,
+    /// More than one strategy.
+    #[error("it exports both {0} and {1}; a component is exactly one kind")]
+    TwoKinds(Kind, Kind),
+    /// Its exports do not have the contract's types.
+    #[error("its exports do not match the contract: {why}")]
+    Mismatch {
+        /// What differs.
+        why: String,
+    },
+    /// It cannot be started.
+    #[error("starting it failed: {0}")]
+    Start(Fault),
+    /// It cannot say who it is.
+    #[error("its `describe` failed: {0}")]
+    Describe(Fault),
+    /// Its description is unusable.
+    #[error("it describes itself badly: {why}")]
+    BadDescription {
+        /// What is wrong.
+        why: String,
+    },
+    /// The place where components run is not available.
+    #[error("there is no process to run it in: {why}")]
+    NoPlace {
+        /// What failed.
+        why: String,
+    },
+}
+
+impl Unloadable {
+    /// One word for it, for metrics and tests.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Unloadable::Artifact { .. } => "artifact",
+            Unloadable::ForeignImport { .. } => "foreign-import",
+            Unloadable::ForeignVersion { .. } => "foreign-version",
+            Unloadable::NoKind => "no-kind",
+            Unloadable::TwoKinds(_, _) => "two-kinds",
+            Unloadable::Mismatch { .. } => "mismatch",
+            Unloadable::Start(_) => "start",
+            Unloadable::Describe(_) => "describe",
+            Unloadable::BadDescription { .. } => "bad-description",
+            Unloadable::NoPlace { .. } => "no-place",
+        }
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 /// Bounds on one call; every one is enforced, and each has a most that the operator may raise it to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
-    /// Instructions, roughly: 50 million are about 3 ms.
+    /// Instructions, roughly: 20 million are some 2 ms of ordinary code, and 10 ms of empty loops.
     pub fuel: u64,
     /// Wall time, the backstop behind fuel; coarse, and longer on a busy machine.
     pub deadline: Duration,
@@ -30,7 +30,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            fuel: 50_000_000,
+            fuel: 20_000_000,
             deadline: Duration::from_millis(50),
             memory: 16 << 20,
             hostcall_bytes: 256 << 10,

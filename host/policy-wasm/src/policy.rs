@@ -1,21 +1,33 @@
-//! The ladder: who answers a question, and replacing strategies while the node runs.
+//! Who answers a question, and replacing strategies while the node runs.
+//!
+//! * `ladder`: the rungs below one another. `strategy`: one strategy, loaded. `shadow`: one that is only watched.
+//! * `house`: what the ladders of all kinds share. `slot`: the ladder in force, its probation and its past.
 
+mod house;
 mod ladder;
+mod shadow;
+mod slot;
 mod strategy;
 
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
+use enid_core::kind::Kind;
 use enid_core::proposal::Band;
-use enid_core::report::Decision;
+use enid_core::report::{Decision, Rung};
 use enid_core::snapshot::{MaxPodsSnapshot, SubnetSnapshot, WarmPoolSnapshot};
+use serde::{Deserialize, Serialize};
 
-use crate::component::{Descriptor, Inadmissible, Kind};
-use crate::config::{MAX_FALLBACKS, PolicyConfig, StrategyConfig};
-use crate::engine::{Engine, EngineError};
-use crate::question::Question;
-use ladder::Ladder;
-use strategy::Strategy;
+use crate::admission::Inadmissible;
+use crate::cache::CacheError;
+use crate::comparison::Comparison;
+use crate::config::{MAX_FALLBACKS, PolicyConfig};
+use crate::engine::EngineError;
+use crate::quarantine::Quarantined;
+use crate::record::Recorder;
+use crate::runtime::{Descriptor, Place};
+use house::House;
+use slot::Slot;
 
 /// Why a strategy is not in force.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +35,34 @@ pub enum LoadError {
     /// The sandbox itself does not work here.
     #[error("set up the sandbox for strategies")]
     Engine(#[from] EngineError),
+    /// Compiled components cannot be kept.
+    #[error("set up the cache of compiled components")]
+    Cache(#[from] CacheError),
+    /// Decisions cannot be written down.
+    #[error("keep records of decisions in {directory}")]
+    Records {
+        /// Where.
+        directory: String,
+        /// The reason.
+        #[source]
+        why: std::io::Error,
+    },
+    /// A thread is missing.
+    #[error("start a thread for errands")]
+    NoThread(#[source] std::io::Error),
+    /// Components are to run in a child, and nobody said which program that is.
+    #[error("components are to run in a process of their own, but no program for it is known")]
+    NoProgram,
+    /// More fallbacks than make sense.
+    #[error("{kind} has {given} fallbacks; at most {MAX_FALLBACKS} are asked")]
+    TooManyFallbacks {
+        /// What they are for.
+        kind: Kind,
+        /// How many.
+        given: usize,
+    },
     /// A strategy is not let in.
-    #[error("load {kind} strategy `{strategy}` from {source_name}")]
+    #[error("load {kind} strategy `{strategy}` from {source_name}: step `{}`", .why.step())]
     Strategy {
         /// What it was wanted for.
         kind: Kind,
@@ -34,16 +72,16 @@ pub enum LoadError {
         source_name: String,
         /// The reason.
         #[source]
-        why: Inadmissible,
+        why: Box<Inadmissible>,
     },
 }
 
-/// A strategy in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The strategies of one kind, as they stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// What it decides about.
+    /// What they decide about.
     pub kind: Kind,
-    /// The operator's name for it, and the first digits of its digest.
+    /// The configured one: the operator's name and the first digits of its digest.
     pub label: String,
     /// Who it says it is; `None` for the strategy compiled into the host.
     pub descriptor: Option<Descriptor>,
@@ -51,8 +89,20 @@ pub struct Report {
     pub digest: Option<String>,
     /// The strategies behind it, in the order in which they are asked.
     pub fallbacks: Vec<String>,
+    /// The one that is only watched.
+    pub shadow: Option<String>,
+    /// Where components run.
+    pub place: Place,
+    /// The rung that answered last; `None` before the first question.
+    pub rung: Option<Rung>,
     /// The one before it, when it replaced another.
     pub replaced: Option<String>,
+    /// How it differed from that one on the snapshots recorded until then.
+    pub divergence: Option<Comparison>,
+    /// Decisions until it need not fear being taken back any more; `None` when that is over.
+    pub probation_left: Option<u32>,
+    /// The one that was taken back, and why.
+    pub rolled_back: Option<String>,
     /// What loading took.
     pub took: Duration,
 }
@@ -63,7 +113,7 @@ pub struct Report {
 /// deadlines of the strategies on the ladder.
 #[derive(Debug)]
 pub struct Policy {
-    engine: Engine,
+    house: Arc<House>,
     warm_pool: Slot<WarmPoolSnapshot>,
     max_pods: Slot<MaxPodsSnapshot>,
     subnet_selection: Slot<SubnetSnapshot>,
@@ -71,50 +121,91 @@ pub struct Policy {
 
 impl Policy {
     /// Loads all strategies; the first that is not let in ends the attempt.
-    pub fn new(config: PolicyConfig) -> Result<Self, LoadError> {
-        let engine = Engine::new()?;
+    ///
+    /// Here they are not asked about recorded snapshots: a node that restarts must not be kept from starting by
+    /// a snapshot on which its strategy failed, which is what quarantine and ladder are for.
+    pub fn new(config: &PolicyConfig) -> Result<Self, LoadError> {
+        let house = House::open(&config.house)?;
         // Compiling is what a restarting node waits for, so the kinds are loaded side by side.
         let (warm_pool, max_pods, subnet_selection) = std::thread::scope(|scope| {
-            let max_pods = scope.spawn(|| Slot::load(&engine, &config.max_pods));
-            let subnet_selection = scope.spawn(|| Slot::load(&engine, &config.subnet_selection));
-            let warm_pool = Slot::load(&engine, &config.warm_pool);
+            let max_pods = scope.spawn(|| Slot::load(&house, config));
+            let subnet_selection = scope.spawn(|| Slot::load(&house, config));
+            let warm_pool = Slot::load(&house, config);
             (warm_pool, joined(max_pods), joined(subnet_selection))
         });
-        Ok(Self { warm_pool: warm_pool?, max_pods: max_pods?, subnet_selection: subnet_selection?, engine })
+        Ok(Self { warm_pool: warm_pool?, max_pods: max_pods?, subnet_selection: subnet_selection?, house })
     }
 
     /// How many addresses to hold ready.
     pub fn decide_warm_pool(&self, snapshot: &WarmPoolSnapshot) -> Decision<Band> {
-        self.warm_pool.decide(snapshot)
+        self.warm_pool.decide(&self.house, snapshot)
     }
 
     /// How many pods the node can run.
     pub fn decide_max_pods(&self, snapshot: &MaxPodsSnapshot) -> Decision<u32> {
-        self.max_pods.decide(snapshot)
+        self.max_pods.decide(&self.house, snapshot)
     }
 
     /// In which subnet the next ENI is created: indices of candidates, best first.
     pub fn decide_subnets(&self, snapshot: &SubnetSnapshot) -> Decision<Vec<u16>> {
-        self.subnet_selection.decide(snapshot)
+        self.subnet_selection.decide(&self.house, snapshot)
     }
 
-    /// Builds a strategy beside the one in force and switches to it; on failure the old one stays.
+    /// Builds the strategies of one kind beside those in force and switches to them; on failure the old ones stay.
     ///
-    /// Its last state is handed on when the component is the same, or one of the same name and state format.
-    pub fn replace(&self, kind: Kind, config: StrategyConfig) -> Result<Report, LoadError> {
+    /// The new one is asked about this node's recorded snapshots first, and is on probation afterwards. State is
+    /// handed on when the component is the same, or one of the same name and state format. Of `config` only
+    /// the lineup of `kind` and the trust count; the house stays as it is.
+    pub fn replace(&self, kind: Kind, config: &PolicyConfig) -> Result<Report, LoadError> {
         match kind {
-            Kind::WarmPool => self.warm_pool.replace(&self.engine, &config),
-            Kind::MaxPods => self.max_pods.replace(&self.engine, &config),
-            Kind::SubnetSelection => self.subnet_selection.replace(&self.engine, &config),
+            Kind::WarmPool => self.warm_pool.replace(&self.house, config),
+            Kind::MaxPods => self.max_pods.replace(&self.house, config),
+            Kind::SubnetSelection => self.subnet_selection.replace(&self.house, config),
+        }
+    }
+
+    /// Whether [`replace`](Self::replace) would succeed now; changes nothing.
+    pub fn try_out(&self, kind: Kind, config: &PolicyConfig) -> Result<(), LoadError> {
+        match kind {
+            Kind::WarmPool => self.warm_pool.try_out(&self.house, config),
+            Kind::MaxPods => self.max_pods.try_out(&self.house, config),
+            Kind::SubnetSelection => self.subnet_selection.try_out(&self.house, config),
         }
     }
 
     /// What is in force.
     pub fn report(&self, kind: Kind) -> Report {
         match kind {
-            Kind::WarmPool => self.warm_pool.report(),
-            Kind::MaxPods => self.max_pods.report(),
-            Kind::SubnetSelection => self.subnet_selection.report(),
+            Kind::WarmPool => self.warm_pool.report(&self.house),
+            Kind::MaxPods => self.max_pods.report(&self.house),
+            Kind::SubnetSelection => self.subnet_selection.report(&self.house),
+        }
+    }
+
+    /// How the strategy in shadow compares; `None` when there is none.
+    pub fn shadow(&self, kind: Kind) -> Option<Comparison> {
+        match kind {
+            Kind::WarmPool => self.warm_pool.shadow(),
+            Kind::MaxPods => self.max_pods.shadow(),
+            Kind::SubnetSelection => self.subnet_selection.shadow(),
+        }
+    }
+
+    /// The components that are not asked because they failed.
+    pub fn quarantined(&self) -> Vec<Quarantined> {
+        self.house.quarantined()
+    }
+
+    /// Lets the components whose digests start with `prefix` out of quarantine; says how many were in it.
+    pub fn clear_quarantine(&self, prefix: &str) -> usize {
+        self.house.clear_quarantine(prefix)
+    }
+
+    /// Waits until shadows, probes and records have caught up with the decisions so far.
+    pub fn settle(&self) {
+        self.house.finish_errands();
+        if let Some(recorder) = &self.house.recorder {
+            Recorder::flush(recorder);
         }
     }
 }
@@ -122,61 +213,4 @@ impl Policy {
 /// What a loading thread found; its panic is ours.
 fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// The ladder of one kind, replaceable as a whole.
-#[derive(Debug)]
-struct Slot<Q: Question> {
-    ladder: RwLock<Arc<Ladder<Q>>>,
-    report: RwLock<Report>,
-}
-
-impl<Q: Question> Slot<Q> {
-    fn load(engine: &Engine, config: &StrategyConfig) -> Result<Self, LoadError> {
-        let started = Instant::now();
-        let ladder = Ladder::new(chain::<Q>(engine, config)?, None);
-        let report = ladder.report(None, started.elapsed());
-        Ok(Self { ladder: RwLock::new(Arc::new(ladder)), report: RwLock::new(report) })
-    }
-
-    fn replace(&self, engine: &Engine, config: &StrategyConfig) -> Result<Report, LoadError> {
-        let started = Instant::now();
-        let strategies = chain::<Q>(engine, config)?;
-        let mut live = self.ladder.write().unwrap_or_else(PoisonError::into_inner);
-        let previous = live.primary().label().to_owned();
-        let ladder = Ladder::new(strategies, Some(&live));
-        let report = ladder.report(Some(previous), started.elapsed());
-        *live = Arc::new(ladder);
-        *self.report.write().unwrap_or_else(PoisonError::into_inner) = report.clone();
-        Ok(report)
-    }
-
-    fn report(&self) -> Report {
-        self.report.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn decide(&self, question: &Q) -> Decision<Q::Target> {
-        let ladder = Arc::clone(&self.ladder.read().unwrap_or_else(PoisonError::into_inner));
-        ladder.decide(question)
-    }
-}
-
-/// Loads a strategy and its fallbacks, in the order in which they are asked.
-fn chain<Q: Question>(engine: &Engine, config: &StrategyConfig) -> Result<Vec<Strategy<Q>>, LoadError> {
-    let mut strategies = Vec::new();
-    let mut next = Some(config);
-    while let Some(config) = next {
-        let refuse = |why| LoadError::Strategy {
-            kind: Q::KIND,
-            strategy: config.name.clone(),
-            source_name: config.source.to_string(),
-            why,
-        };
-        if strategies.len() > MAX_FALLBACKS {
-            return Err(refuse(Inadmissible::TooManyFallbacks));
-        }
-        strategies.push(Strategy::load(engine, config).map_err(refuse)?);
-        next = config.fallback.as_deref();
-    }
-    Ok(strategies)
 }

@@ -3,6 +3,7 @@
 use wasmtime::ResourceLimiter;
 
 use crate::limits::Limits;
+use crate::runtime::{Cost, Level, LogLine};
 
 /// Bytes of one log line that are kept.
 const MAX_LINE: usize = 512;
@@ -10,33 +11,25 @@ const MAX_LINE: usize = 512;
 /// The state behind one instance; dropped with it.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
-    strategy: String,
     limits: Limits,
     memory: usize,
     memory_refused: bool,
     table_elements: usize,
     table_refused: bool,
-    lines: u32,
-}
-
-/// How much a log line matters to its author.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Level {
-    Debug,
-    Info,
-    Warn,
+    lines: Vec<LogLine>,
+    dropped: u32,
 }
 
 impl Sandbox {
-    pub(crate) fn new(strategy: &str, limits: &Limits) -> Self {
+    pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            strategy: strategy.to_owned(),
             limits: limits.clone(),
             memory: 0,
             memory_refused: false,
             table_elements: 0,
             table_refused: false,
-            lines: 0,
+            lines: Vec::new(),
+            dropped: 0,
         }
     }
 
@@ -52,22 +45,19 @@ impl Sandbox {
         self.table_refused
     }
 
-    /// Writes a line of the component to the host's log, until it has written too many.
-    ///
-    /// All levels become DEBUG: what an operator must see comes as a fault or a reason, not as chatter.
+    /// Keeps a line of the component, until it has written too many.
     pub(crate) fn log(&mut self, level: Level, message: &str) {
-        self.lines = self.lines.saturating_add(1);
-        if self.lines > self.limits.log_lines {
-            if self.lines == self.limits.log_lines + 1 {
-                tracing::debug!(
-                    strategy = self.strategy,
-                    "strategy logs too much; the rest of this call is dropped"
-                );
-            }
-            return;
+        if self.lines.len() >= usize::try_from(self.limits.log_lines).unwrap_or(usize::MAX) {
+            self.dropped = self.dropped.saturating_add(1);
+        } else {
+            self.lines.push(LogLine { level, text: escaped(message, MAX_LINE) });
         }
-        let line = escaped(message, MAX_LINE);
-        tracing::debug!(strategy = self.strategy, level = ?level, line, "strategy says");
+    }
+
+    /// What the call cost, given the fuel that it used.
+    pub(crate) fn cost(self, fuel: u64) -> Cost {
+        let memory = u64::try_from(self.memory).unwrap_or(u64::MAX);
+        Cost { fuel, memory, lines: self.lines, dropped: self.dropped }
     }
 }
 
@@ -146,7 +136,7 @@ mod tests {
 
     #[test]
     fn memory_is_summed_over_all_memories() {
-        let mut sandbox = Sandbox::new("x", &Limits { memory: 100, ..Limits::default() });
+        let mut sandbox = Sandbox::new(&Limits { memory: 100, ..Limits::default() });
         assert!(sandbox.memory_growing(0, 60, None).unwrap());
         assert!(!sandbox.memory_growing(0, 60, None).unwrap());
         assert!(sandbox.memory_refused());
@@ -154,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_memory_that_refuses_itself_is_not_our_refusal() {
-        let mut sandbox = Sandbox::new("x", &Limits::default());
+        let mut sandbox = Sandbox::new(&Limits::default());
         assert!(!sandbox.memory_growing(0, 60, Some(50)).unwrap());
         assert!(!sandbox.memory_refused());
     }

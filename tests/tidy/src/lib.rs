@@ -4,10 +4,12 @@
 //! It reads manifests, `Cargo.lock` and sources, and answers with every violation. It compiles nothing, asks
 //! no network, and mends nothing.
 //!
+//! - [`contract`]: what was released of the contract with strategies still holds
 //! - [`edges`]: dependencies point inward
 //! - [`manifests`]: shared dependencies are declared once
 //! - [`tree`]: names, places, sizes and openings of files
 
+pub mod contract;
 pub mod edges;
 pub mod manifests;
 pub mod tree;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use tidy::edges::Graph;
-use tidy::{manifests, root, tree};
+use tidy::{contract, manifests, root, tree};
 
 fn none(violations: &[String]) {
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
@@ -39,4 +39,10 @@ fn members_declare_no_versions_and_features() {
         violations.extend(manifests::violations(&manifest).into_iter().map(|why| format!("{name}: {why}")));
     }
     none(&violations);
+}
+
+#[test]
+fn the_contract_keeps_what_was_released() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    none(&contract::violations(&read("tests/guests/frozen/0.1.0/strategy.wit"), &read("wit/strategy.wit")));
 }

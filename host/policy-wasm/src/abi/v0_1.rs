@@ -8,7 +8,9 @@ use enid_core::snapshot::{
     SubnetSnapshot, SubnetUse, Value, WarmPoolSnapshot,
 };
 
-use crate::sandbox::{Level, Sandbox};
+use crate::fault::{Fault, words};
+use crate::runtime::Level;
+use crate::sandbox::Sandbox;
 
 /// The WIT package and minor version, as it stands in import and export names.
 pub(crate) const PACKAGE: &str = "enid:strategy";
@@ -84,10 +86,10 @@ fn value(value: &Value) -> types::Value {
     }
 }
 
-/// A warm-pool question; its context is given apart, because the ladder fills it in per strategy.
-pub(crate) fn warm_pool_question(context: &Context, snapshot: &WarmPoolSnapshot) -> wp::Snapshot {
+/// A warm-pool question.
+pub(crate) fn warm_pool_question(snapshot: &WarmPoolSnapshot) -> wp::Snapshot {
     let WarmPoolSnapshot {
-        context: _,
+        context,
         mode: how,
         limits,
         enis,
@@ -129,9 +131,9 @@ pub(crate) fn warm_pool_question(context: &Context, snapshot: &WarmPoolSnapshot)
 }
 
 /// A max-pods question.
-pub(crate) fn max_pods_question(context: &Context, snapshot: &MaxPodsSnapshot) -> mp::Snapshot {
+pub(crate) fn max_pods_question(snapshot: &MaxPodsSnapshot) -> mp::Snapshot {
     mp::Snapshot {
-        context: in_context(context),
+        context: in_context(&snapshot.context),
         mode: mode(snapshot.mode),
         instance_type: snapshot.instance_type.clone(),
         max_enis: snapshot.max_enis,
@@ -146,9 +148,9 @@ pub(crate) fn max_pods_question(context: &Context, snapshot: &MaxPodsSnapshot) -
 }
 
 /// A subnet question.
-pub(crate) fn subnet_question(context: &Context, snapshot: &SubnetSnapshot) -> ss::Snapshot {
+pub(crate) fn subnet_question(snapshot: &SubnetSnapshot) -> ss::Snapshot {
     ss::Snapshot {
-        context: in_context(context),
+        context: in_context(&snapshot.context),
         mode: mode(snapshot.mode),
         wanted: snapshot.wanted,
         candidates: snapshot.candidates.iter().map(subnet).collect(),
@@ -187,12 +189,12 @@ pub(crate) fn subnet_answer(proposal: ss::Proposal) -> Proposal<Vec<Ranked>> {
     Proposal { target: proposal.target.iter().map(rank).collect(), outcome: outcome(proposal.outcome) }
 }
 
-/// What a component said when it declined.
-pub(crate) fn failure(failure: &types::Failure) -> String {
+/// What a component said when it has no answer.
+pub(crate) fn failure(failure: &types::Failure) -> Fault {
     match failure {
-        types::Failure::Settings(why) => format!("settings: {why}"),
-        types::Failure::Unsupported(why) => format!("unsupported: {why}"),
-        types::Failure::Internal(why) => format!("internal: {why}"),
+        types::Failure::Settings(why) => Fault::Settings { why: words(why) },
+        types::Failure::Unsupported(why) => Fault::Unsupported { why: words(why) },
+        types::Failure::Internal(why) => Fault::Failure { why: words(why) },
     }
 }
 

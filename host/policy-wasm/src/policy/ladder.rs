@@ -1,17 +1,23 @@
 //! The rungs below one another: live, last good, fallbacks, built-in, hold.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use enid_core::admission::Admitted;
+use enid_core::document::{Answer, Snapshot};
+use enid_core::ids::DecisionId;
 use enid_core::proposal::Proposal;
 use enid_core::report::{Decision, Rung};
 use enid_core::snapshot::Context;
 
-use super::Report;
-use super::strategy::Strategy;
-use crate::fault::Fault;
-use crate::question::Question;
+use super::house::{House, Seen, Suspect};
+use super::shadow::Shadow;
+use super::strategy::{Asked, Strategy};
+use crate::fault::{Failing, Fault};
+use crate::quarantine::{Standing, Weight};
+use crate::question::{Question, another_kind};
+use crate::record::{Record, Verdict};
+use crate::runtime::Cost;
 
 /// How long the last good answer of a failing strategy still counts.
 const LAST_GOOD_MS: u64 = 60_000;
@@ -23,13 +29,12 @@ const BUILTIN: &str = "builtin";
 pub(super) struct Ladder<Q: Question> {
     /// Never empty: the first is the configured one.
     strategies: Vec<Strategy<Q>>,
+    pub(super) shadow: Option<Arc<Shadow<Q>>>,
     memory: Mutex<Memory<Q>>,
 }
 
 #[derive(Debug)]
 struct Memory<Q: Question> {
-    /// Questions asked so far, over replacements.
-    sequence: u64,
     /// State per strategy, by position.
     states: Vec<Vec<u8>>,
     /// The primary's last admitted answer, and when on the question's clock.
@@ -40,8 +45,17 @@ struct Memory<Q: Question> {
     last_rung: Option<Rung>,
 }
 
+/// What the ladder came to.
+pub(super) struct Climbed<Q: Question> {
+    pub(super) decision: Decision<Q::Target>,
+    pub(super) record: Record,
+    /// How the configured strategy failed, when it did and is to blame.
+    pub(super) failed: Option<Failing>,
+}
+
 /// One question on its way down the ladder.
 struct Asking<'a, Q: Question> {
+    house: &'a Arc<House>,
     question: &'a Q,
     context: Context,
     memory: &'a mut Memory<Q>,
@@ -57,16 +71,28 @@ struct Found<T> {
     fuel: Option<u64>,
 }
 
+/// What became of asking the configured strategy, for the record.
+struct Attempt {
+    snapshot: Snapshot,
+    answer: Option<Answer>,
+    verdict: Verdict,
+    cost: Cost,
+    failed: Option<Failing>,
+}
+
 impl<Q: Question> Ladder<Q> {
     /// A ladder over `strategies`; what `old` remembers is carried over where it still means something.
-    pub(super) fn new(strategies: Vec<Strategy<Q>>, old: Option<&Self>) -> Self {
+    pub(super) fn new(
+        strategies: Vec<Strategy<Q>>,
+        shadow: Option<Arc<Shadow<Q>>>,
+        old: Option<&Self>,
+    ) -> Self {
         assert!(!strategies.is_empty(), "a ladder has at least the configured strategy");
         let mut states = vec![Vec::new(); strategies.len()];
-        let (mut sequence, mut last_target, mut last_rung) = (0, None, None);
+        let (mut last_target, mut last_rung) = (None, None);
         if let Some(old) = old {
             let memory = old.lock();
-            (sequence, last_target, last_rung) =
-                (memory.sequence, memory.last_target.clone(), memory.last_rung);
+            (last_target, last_rung) = (memory.last_target.clone(), memory.last_rung);
             for (state, strategy) in states.iter_mut().zip(&strategies) {
                 let kin = old
                     .strategies
@@ -78,8 +104,8 @@ impl<Q: Question> Ladder<Q> {
                 }
             }
         }
-        let memory = Memory { sequence, states, last_good: None, last_target, last_rung };
-        Self { strategies, memory: Mutex::new(memory) }
+        let memory = Memory { states, last_good: None, last_target, last_rung };
+        Self { strategies, shadow, memory: Mutex::new(memory) }
     }
 
     /// The configured strategy.
@@ -87,44 +113,38 @@ impl<Q: Question> Ladder<Q> {
         &self.strategies[0]
     }
 
-    /// Who is on it.
-    pub(super) fn report(&self, replaced: Option<String>, took: Duration) -> Report {
-        let primary = self.primary();
-        Report {
-            kind: Q::KIND,
-            label: primary.label().to_owned(),
-            descriptor: primary.component().map(|component| component.descriptor().clone()),
-            digest: primary.component().map(|component| component.digest().to_owned()),
-            fallbacks: self.strategies.iter().skip(1).map(|strategy| strategy.label().to_owned()).collect(),
-            replaced,
-            took,
-        }
+    /// Those behind it, in the order in which they are asked.
+    pub(super) fn fallbacks(&self) -> &[Strategy<Q>] {
+        &self.strategies[1..]
+    }
+
+    /// The rung that answered last.
+    pub(super) fn last_rung(&self) -> Option<Rung> {
+        self.lock().last_rung
     }
 
     /// Answers; the first rung that has an admissible answer gives it.
-    pub(super) fn decide(&self, question: &Q) -> Decision<Q::Target> {
+    pub(super) fn decide(&self, house: &Arc<House>, number: u64, question: &Q) -> Climbed<Q> {
         let started = Instant::now();
         let mut memory = self.lock();
-        let sequence = memory.sequence;
-        memory.sequence += 1;
-        let context = Context { sequence, seed: seed(sequence), ..given(question.context()) };
-        let mut asking = Asking { question, context, memory: &mut memory, faults: Vec::new() };
-        let found = self
-            .ask(0, Rung::Live, &mut asking)
+        let context = Context { sequence: number, seed: seed(number), ..given(question.context()) };
+        let mut asking = Asking { house, question, context, memory: &mut memory, faults: Vec::new() };
+        let (attempt, live) = self.ask_primary(&mut asking);
+        let found = live
             .or_else(|| self.last_good(&mut asking))
             .or_else(|| {
-                (1..self.strategies.len())
-                    .find_map(|position| self.ask(position, Rung::Fallback, &mut asking))
+                (1..self.strategies.len()).find_map(|position| self.ask_fallback(position, &mut asking))
             })
             .or_else(|| builtin(&mut asking));
         let Asking { faults, .. } = asking;
-        let decision = match found {
+        let mut decision = match found {
             Some(Found { admitted, rung, strategy, fuel }) => {
                 for clamp in &admitted.clamped {
                     tracing::debug!(kind = %Q::KIND, strategy, %clamp, "proposal bent into range");
                 }
                 memory.last_target = Some(admitted.target.clone());
                 Decision {
+                    record: Some(DecisionId(number)),
                     target: admitted.target,
                     rung,
                     strategy,
@@ -132,10 +152,11 @@ impl<Q: Question> Ladder<Q> {
                     next_check: admitted.outcome.next_check_ms.map(Duration::from_millis),
                     faults,
                     fuel,
-                    took: started.elapsed(),
+                    took: Duration::ZERO,
                 }
             }
             None => Decision {
+                record: Some(DecisionId(number)),
                 target: memory.last_target.clone().unwrap_or_else(Q::still),
                 rung: Rung::Hold,
                 strategy: "none".into(),
@@ -143,32 +164,94 @@ impl<Q: Question> Ladder<Q> {
                 next_check: None,
                 faults,
                 fuel: None,
-                took: started.elapsed(),
+                took: Duration::ZERO,
             },
         };
         note_rung(&mut memory, &decision);
-        decision
+        decision.took = started.elapsed();
+        let Attempt { snapshot, answer, verdict, cost, failed } = attempt;
+        let record = Record {
+            decision: number,
+            wall_secs: snapshot.context().wall_secs,
+            strategy: self.primary().label().to_owned(),
+            component: self.primary().digest().map(str::to_owned),
+            snapshot,
+            answer,
+            verdict,
+            fuel: cost.fuel,
+            memory: cost.memory,
+            micros: u64::try_from(decision.took.as_micros()).unwrap_or(u64::MAX),
+            rung: decision.rung,
+            decided_by: decision.strategy.clone(),
+            target: Q::shown(&decision.target),
+            faults: decision.faults.clone(),
+        };
+        Climbed { decision, record, failed }
     }
 
-    /// Asks one strategy; on success its new state is kept, otherwise the fault is noted.
-    fn ask(&self, position: usize, rung: Rung, asking: &mut Asking<'_, Q>) -> Option<Found<Q::Target>> {
-        let strategy = &self.strategies[position];
-        let state = &mut asking.memory.states[position];
-        let asked =
-            strategy.ask(asking.question, asking.context.clone(), state).and_then(|(proposal, fuel)| {
-                let admitted = asking.question.admit(proposal.clone()).map_err(Fault::Refused)?;
-                Ok((proposal, fuel, admitted))
-            });
-        match asked {
-            Ok((proposal, fuel, admitted)) => {
-                state.clone_from(&admitted.outcome.state);
-                if rung == Rung::Live {
-                    asking.memory.last_good = Some((asking.context.now_ms, proposal));
-                }
-                Some(Found { admitted, rung, strategy: strategy.label().to_owned(), fuel })
+    /// Asks the configured strategy unless it is in quarantine.
+    fn ask_primary(&self, asking: &mut Asking<'_, Q>) -> (Attempt, Option<Found<Q::Target>>) {
+        let strategy = self.primary();
+        let snapshot = asking.snapshot_for(strategy, 0);
+        let standing = asking.house.standing(strategy.digest(), asking.context.now_ms);
+        if standing != Standing::Good {
+            asking.faults.push(format!("{}: it is in quarantine", strategy.label()));
+            if let Some(loaded) = strategy.component().filter(|_| standing == Standing::Probe) {
+                let (suspect, house, question) =
+                    (Suspect::of(loaded), Arc::clone(asking.house), snapshot.clone());
+                // When there is too much to do aside, the next question probes.
+                let _later = asking.house.run_aside(move || suspect.probe(&house, &question));
             }
-            Err(fault) => {
-                asking.faults.push(format!("{}: {fault}", strategy.label()));
+            let attempt = Attempt {
+                snapshot,
+                answer: None,
+                verdict: Verdict::Quarantined,
+                cost: Cost::default(),
+                failed: None,
+            };
+            return (attempt, None);
+        }
+        let Asked { result, cost } = strategy.ask(asking.question, &snapshot);
+        let answer = result.as_ref().ok().cloned();
+        match admitted(asking.question, result) {
+            Ok((proposal, admitted)) => {
+                asking.memory.states[0].clone_from(&admitted.outcome.state);
+                asking.memory.last_good = Some((asking.context.now_ms, proposal));
+                if let Some(digest) = strategy.digest() {
+                    asking.house.answered(digest);
+                }
+                let bent: Vec<String> = admitted.clamped.iter().map(ToString::to_string).collect();
+                let verdict = if bent.is_empty() { Verdict::Admitted } else { Verdict::Bent(bent) };
+                let fuel = strategy.component().map(|_| cost.fuel);
+                let found = Found { admitted, rung: Rung::Live, strategy: strategy.label().to_owned(), fuel };
+                (Attempt { snapshot, answer, verdict, cost, failed: None }, Some(found))
+            }
+            Err(failing) => {
+                asking.note(strategy, &failing, &snapshot);
+                let verdict = Verdict::Failed(failing.label().to_owned());
+                let failed = failing.is_its_own().then_some(failing);
+                (Attempt { snapshot, answer, verdict, cost, failed }, None)
+            }
+        }
+    }
+
+    /// Asks one fallback; on success its new state is kept, otherwise the fault is noted.
+    fn ask_fallback(&self, position: usize, asking: &mut Asking<'_, Q>) -> Option<Found<Q::Target>> {
+        let strategy = &self.strategies[position];
+        if asking.house.standing(strategy.digest(), asking.context.now_ms) != Standing::Good {
+            asking.faults.push(format!("{}: it is in quarantine", strategy.label()));
+            return None;
+        }
+        let snapshot = asking.snapshot_for(strategy, position);
+        let Asked { result, cost } = strategy.ask(asking.question, &snapshot);
+        match admitted(asking.question, result) {
+            Ok((_, admitted)) => {
+                asking.memory.states[position].clone_from(&admitted.outcome.state);
+                let fuel = strategy.component().map(|_| cost.fuel);
+                Some(Found { admitted, rung: Rung::Fallback, strategy: strategy.label().to_owned(), fuel })
+            }
+            Err(failing) => {
+                asking.note(strategy, &failing, &snapshot);
                 None
             }
         }
@@ -187,7 +270,7 @@ impl<Q: Question> Ladder<Q> {
                 Some(Found { admitted, rung: Rung::LastGood, strategy: label.to_owned(), fuel: None })
             }
             Err(violation) => {
-                asking.faults.push(format!("{label}, its last good answer: {}", Fault::Refused(violation)));
+                asking.faults.push(format!("{label}, its last good answer: {}", Failing::Refused(violation)));
                 None
             }
         }
@@ -198,12 +281,54 @@ impl<Q: Question> Ladder<Q> {
     }
 }
 
+impl<Q: Question> Asking<'_, Q> {
+    /// The question as this strategy is asked it.
+    fn snapshot_for(&self, strategy: &Strategy<Q>, position: usize) -> Snapshot {
+        let context = Context {
+            settings: strategy.settings().to_vec(),
+            state: self.memory.states[position].clone(),
+            ..self.context.clone()
+        };
+        self.question.asked(context)
+    }
+
+    /// Notes a failure, and holds it against the component when it is to blame.
+    fn note(&mut self, strategy: &Strategy<Q>, failing: &Failing, snapshot: &Snapshot) {
+        let why = failing.to_string();
+        self.faults.push(format!("{}: {why}", strategy.label()));
+        let Some(loaded) = strategy.component().filter(|_| failing.is_its_own()) else { return };
+        let label = failing.label();
+        let seen = Seen { label, why: &why, question: snapshot };
+        self.house.failed(loaded.artifact.digest(), &seen, Weight::Counts);
+        let again = match failing {
+            // What a busy machine brings about says nothing when it comes or stays away again.
+            Failing::Fault(Fault::Deadline | Fault::Crashed { .. } | Fault::Unasked { .. }) => false,
+            Failing::Fault(_) | Failing::Refused(_) => true,
+        };
+        if again {
+            let (suspect, house, question) = (Suspect::of(loaded), Arc::clone(self.house), snapshot.clone());
+            // Not confirmed when there is too much to do aside; the fault itself has been counted.
+            let _later = self.house.run_aside(move || suspect.confirm(&house, label, &question));
+        }
+    }
+}
+
+/// A proposal, and what the host's rules made of it.
+type Judged<Q> = (Proposal<<Q as Question>::Proposed>, Admitted<<Q as Question>::Target>);
+
+/// What the host's rules make of an answer.
+fn admitted<Q: Question>(question: &Q, result: Result<Answer, Fault>) -> Result<Judged<Q>, Failing> {
+    let proposal = Q::proposed(result?).ok_or_else(another_kind)?;
+    let admitted = question.admit(proposal.clone())?;
+    Ok((proposal, admitted))
+}
+
 /// The strategy compiled into the host.
 fn builtin<Q: Question>(asking: &mut Asking<'_, Q>) -> Option<Found<Q::Target>> {
     match asking.question.admit(asking.question.builtin()) {
         Ok(admitted) => Some(Found { admitted, rung: Rung::Builtin, strategy: BUILTIN.into(), fuel: None }),
         Err(violation) => {
-            asking.faults.push(format!("{BUILTIN}: {}", Fault::Refused(violation)));
+            asking.faults.push(format!("{BUILTIN}: {}", Failing::Refused(violation)));
             None
         }
     }
