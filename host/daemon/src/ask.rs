@@ -27,8 +27,21 @@ pub(crate) struct How {
     output: Output,
 }
 
+impl How {
+    /// The daemon's socket.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// How to print it.
+    pub(crate) fn output(&self) -> Output {
+        self.output
+    }
+}
+
+/// How an answer is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Output {
+pub(crate) enum Output {
     /// For people
     #[default]
     Text,
@@ -96,7 +109,8 @@ pub(crate) fn explain(what: What) -> Result<(), Failure> {
     Ok(())
 }
 
-fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
+/// One question and its report.
+pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
     let mut stream = UnixStream::connect(socket).map_err(|why| {
         Failure::unavailable(anyhow!(
             "no daemon answers on {}: {why}; start `enid run`, or name its socket with --socket",
@@ -132,7 +146,8 @@ fn converse(stream: &mut UnixStream, request: &Request) -> anyhow::Result<Reply>
     }
 }
 
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+/// A text in a report, or a dash.
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("-")
 }
 
@@ -176,8 +191,9 @@ fn print_status(report: &Value) {
         println!("subnet     {} {} free, {rank}", text(subnet, "id"), subnet["free"]);
     }
     for strategy in report["strategies"].as_array().into_iter().flatten() {
+        let decision = strategy["record"].as_u64().map_or_else(String::new, |id| format!(", decision {id}"));
         println!(
-            "strategy   {}: {} ({}) → {}; {}",
+            "strategy   {}: {} ({}{decision}) → {}; {}",
             text(strategy, "kind"),
             text(strategy, "strategy"),
             text(strategy, "rung"),

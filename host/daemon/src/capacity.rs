@@ -11,13 +11,13 @@ use enid_core::limits::{InstanceType, Mode};
 use enid_core::node::Config;
 use enid_core::snapshot::{MaxPodsSnapshot, Setting, Value};
 use enid_core::time::Timestamp;
-use enid_policy_wasm::{Policy, PolicyConfig, StrategyConfig};
+use enid_policy_wasm::{Kind, Lineup, Policy, PolicyConfig};
 use enid_sim::node::{SimNode, lone_instance};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::settings::{Settings, Source};
-use crate::strategies;
+use crate::settings::{Document, Settings, Source, Strategy};
+use crate::strategies::{self, Shelf};
 
 /// The most pods that a plan is made for: more than any instance type addresses.
 const MOST_PODS: u32 = 20_000;
@@ -142,28 +142,35 @@ fn known(name: &str) -> Result<InstanceType, Failure> {
     })
 }
 
-/// The chosen strategy: exactly that one, and no fallback that would answer in its place unseen.
-fn chosen(choice: &Choice, default: &str) -> Result<StrategyConfig, Failure> {
-    let text = choice.strategy.as_deref().unwrap_or(default);
+/// A policy with the chosen strategy in its place: exactly that one, and no fallback that would answer in its place
+/// unseen. `others` decide about the rest.
+fn load(kind: Kind, choice: &Choice, others: PolicyConfig) -> Result<Policy, Failure> {
+    let settings = Settings::default();
+    let default = settings.strategies.of(kind).active.source.to_string();
+    let text = choice.strategy.as_deref().unwrap_or(&default);
     let source = Source::parse(text, Path::new(""))
         .ok_or_else(|| Failure::arguments(anyhow!("--strategy `{text}` is not {}", Source::ALLOWED)))?;
-    let mut strategy = crate::settings::Strategy::shipped(default);
-    strategy.source = source;
-    strategy.settings = choice.settings.clone();
-    Ok(strategies::strategy(&strategy, &strategies::directory(&Settings::default())))
-}
-
-fn load(config: PolicyConfig) -> Result<Policy, Failure> {
-    let refused =
-        |error| Failure::settings(anyhow!("{:#}; change --strategy or --set", anyhow::Error::from(error)));
-    Policy::new(config).map_err(refused)
+    let digest = match &source {
+        Source::File(path) => {
+            // What it is now: asking about a component pins nothing.
+            let digest = strategies::digest_of(path);
+            Some(digest.map_err(|why| Failure::settings(anyhow!("--strategy {text}: {why}")))?)
+        }
+        Source::Named(_) => None,
+    };
+    let strategy = Strategy { source, digest, settings: choice.settings.clone(), ..Strategy::shipped("") };
+    let refused = |why: anyhow::Error| Failure::settings(anyhow!("{why:#}; change --strategy or --set"));
+    let strategy = strategies::strategy(&strategy, &Shelf::of(&settings))
+        .map_err(|why| refused(anyhow!("--strategy {text}: {:#}", anyhow::Error::from(why))))?;
+    let house = strategies::house_aside(&settings);
+    let config = strategies::with_lineup(PolicyConfig { house, ..others }, kind, Lineup::only(strategy));
+    Policy::new(&config).map_err(|why| refused(why.into()))
 }
 
 /// Prints one bare integer, ready for `--max-pods=$(…)`.
 pub(crate) fn max_pods(query: &MaxPods) -> Result<(), Failure> {
     let kind = known(&query.instance_type)?;
-    let policy =
-        load(PolicyConfig { max_pods: chosen(&query.choice, "eks-max-pods")?, ..PolicyConfig::default() })?;
+    let policy = load(Kind::MaxPods, &query.choice, PolicyConfig::default())?;
     let max_enis = query.max_enis.map_or(kind.max_enis(), |max| max.min(kind.max_enis()));
     let snapshot = MaxPodsSnapshot {
         custom_networking: query.custom_networking,
@@ -192,10 +199,7 @@ pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
             anyhow!("--mode prefix: prefix mode comes with the address modes; only secondary-ip so far");
         return Err(Failure::arguments(why));
     }
-    let policy = load(PolicyConfig {
-        warm_pool: chosen(&query.choice, "warm-targets")?,
-        ..strategies::policy(&Settings::default())
-    })?;
+    let policy = load(Kind::WarmPool, &query.choice, strategies::choose(&Document::defaults())?)?;
     // What the addresses allow, as in the incumbent's own table: the kubelet cap is not the pool's business.
     let ceiling = kind.max_enis() * kind.slots_per_eni() + 2;
     let config = Config { mode: query.mode.into(), max_pods: Some(ceiling), ..Config::default() };

@@ -261,9 +261,11 @@ pub(crate) fn node_settings(status: &Status, runtime: &Path) -> String {
          [node]\nruntime_dir = {runtime:?}\n\n\
          [cloud]\nregion = {region:?}\nec2_endpoint = {ec2:?}\nimds_endpoint = {imds:?}\n\n\
          [pool]\ncooldown_secs = 30\nwait_secs = 30\n\n\
+         [engine]\ncache_dir = {cache:?}\n\n\
          [strategy.warm-pool]\nuse = \"warm-targets\"\nsettings = {{ warm_eni_target = 1 }}\n\n\
          [strategy.max-pods]\nuse = \"eks-max-pods\"\n\n\
          [strategy.subnet-selection]\nuse = \"most-free\"\n",
+        cache = runtime.with_file_name("compiled"),
         region = status.region,
         ec2 = status.ec2_endpoint,
         imds = status.imds_endpoint,

@@ -1,24 +1,29 @@
 //! `enid`: the daemon and its command line. The composition root: only here do adapters meet.
 //!
 //! Never decides about addresses: that is [`enid_core`]. Map: `run` (the daemon), `server` (its socket),
-//! `reload` (settings and components that change), `settings`, `strategies`; `ask` (status, explain),
-//! `capacity` (max-pods, plan), `lab_command` and `demo` (a VPC on this machine), `failure` (exit codes).
+//! `overview` (the strategies in force), `reload` (settings and components that change), `settings`,
+//! `strategies`; `ask` (status, explain), `strategy_command` (strategy), `capacity` (max-pods, plan),
+//! `lab_command` and `demo` (a VPC on this machine), `failure` (exit codes).
 
 mod ask;
 mod capacity;
 mod demo;
 mod failure;
 mod lab_command;
+mod overview;
 mod reload;
 mod run;
 mod server;
 pub mod settings;
 mod strategies;
+mod strategy_command;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use enid_policy_wasm::{Kind, PolicyConfig};
 use tracing_subscriber::EnvFilter;
 
 use failure::{EXIT_CODES, Failure};
@@ -55,6 +60,11 @@ enum Command {
         #[command(subcommand)]
         what: ask::What,
     },
+    /// What strategies decide and decided on this node; writing, testing and distributing them
+    Strategy {
+        #[command(subcommand)]
+        command: strategy_command::StrategyCommand,
+    },
     /// Pods that an instance type can run, as one integer
     MaxPods(capacity::MaxPods),
     /// ENIs and addresses that a node comes to rest with
@@ -69,12 +79,16 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Some(child) = as_child() {
+        return child();
+    }
     end_in_order_when_output_fails();
     let enid = match Enid::try_parse() {
         Ok(enid) => enid,
         Err(error) => return misunderstood(&error),
     };
-    let filter = EnvFilter::try_from_env("ENID_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("ENID_LOG").unwrap_or_else(|_| EnvFilter::new(default_log(&enid.command)));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     match perform(enid.command) {
         Ok(code) => code,
@@ -82,6 +96,32 @@ fn main() -> ExitCode {
             eprintln!("enid: {failure}");
             ExitCode::from(failure.code)
         }
+    }
+}
+
+/// What is logged unless ENID_LOG says otherwise. Only a daemon tells what it does; everything else, and a start that
+/// is refused, ends in its answer or in its complaints alone.
+fn default_log(command: &Command) -> &'static str {
+    match command {
+        Command::Run { .. } => "info",
+        Command::CheckSettings { .. }
+        | Command::Status { .. }
+        | Command::Explain { .. }
+        | Command::Strategy { .. }
+        | Command::MaxPods(_)
+        | Command::Plan(_)
+        | Command::Demo(_)
+        | Command::Lab { .. } => "warn",
+    }
+}
+
+/// What this process is when a daemon started it as its child. Such a child gives up its rights first and reads
+/// nothing else: no arguments, no environment.
+fn as_child() -> Option<fn() -> ExitCode> {
+    match std::env::args_os().nth(1).as_deref().and_then(OsStr::to_str) {
+        Some("strategy-host") => Some(enid_policy_wasm::runtime::host_strategies),
+        Some("strategy-compile") => Some(enid_policy_wasm::compile::compile_component),
+        Some(_) | None => None,
     }
 }
 
@@ -108,6 +148,7 @@ fn perform(command: Command) -> Result<ExitCode, Failure> {
         Command::CheckSettings { file } => check_settings(&file)?,
         Command::Status { how } => ask::status(&how)?,
         Command::Explain { what } => ask::explain(what)?,
+        Command::Strategy { command } => return strategy_command::run(command),
         Command::MaxPods(query) => capacity::max_pods(&query)?,
         Command::Plan(query) => capacity::plan(&query)?,
         Command::Demo(options) => return Ok(demo::run(&options)?),
@@ -134,13 +175,11 @@ fn end_in_order_when_output_fails() {
 
 /// The same checks as at the start of the daemon.
 fn check_settings(config: &std::path::Path) -> Result<(), Failure> {
-    let settings = settings::load(config)?;
-    let policy = enid_policy_wasm::Policy::new(strategies::policy(&settings)).map_err(strategies::refused)?;
-    for kind in [
-        enid_policy_wasm::Kind::WarmPool,
-        enid_policy_wasm::Kind::MaxPods,
-        enid_policy_wasm::Kind::SubnetSelection,
-    ] {
+    let document = settings::load(config)?;
+    let chosen = strategies::choose(&document)?;
+    let house = strategies::house_aside(&document.settings);
+    let policy = strategies::load(&document, &PolicyConfig { house, ..chosen })?;
+    for kind in Kind::ALL {
         let report = policy.report(kind);
         println!("{kind}: {} {}", report.label, report.digest.unwrap_or_default());
     }

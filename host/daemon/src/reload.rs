@@ -4,13 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use enid_component_store::Digest;
 use enid_core::cloud::NodeIdentity;
 use enid_engine::run::Request;
-use enid_policy_wasm::{Kind, Policy, PolicyConfig, StrategyConfig};
+use enid_policy_wasm::{Kind, Policy, PolicyConfig};
 use futures::StreamExt;
 use inotify::{EventStream, Inotify, WatchMask};
 use tokio::signal::unix::Signal;
@@ -18,8 +20,8 @@ use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use crate::run::{node_config, node_wiring};
-use crate::settings::{self, Settings};
-use crate::strategies;
+use crate::settings::{self, Document, Settings};
+use crate::strategies::{self, Shelf};
 
 /// How long files must be quiet before they are read: editors write in several steps.
 const QUIET: Duration = Duration::from_millis(150);
@@ -28,24 +30,37 @@ const QUIET: Duration = Duration::from_millis(150);
 pub(crate) struct Reloader {
     file: PathBuf,
     settings: Settings,
+    /// The strategies in force, as they were configured.
+    chosen: PolicyConfig,
     policy: Arc<Policy>,
     engine: mpsc::Sender<Request>,
     identity: NodeIdentity,
-    loaded: Fingerprints,
+    contents: Contents,
+    /// What was refused last, so that it is said once and not with every change of another file.
+    refused: Option<String>,
+}
+
+/// What a reloader starts from.
+pub(crate) struct Begun {
+    /// The settings file.
+    pub(crate) file: PathBuf,
+    /// What it said.
+    pub(crate) settings: Settings,
+    /// The strategies that it chose.
+    pub(crate) chosen: PolicyConfig,
+    /// Those strategies, loaded.
+    pub(crate) policy: Arc<Policy>,
+    /// Whose node this is.
+    pub(crate) identity: NodeIdentity,
 }
 
 impl Reloader {
-    /// A reloader for `settings`, which were read from `file`, and components as `loaded`.
-    pub(crate) fn new(
-        file: &Path,
-        settings: Settings,
-        policy: Arc<Policy>,
-        loaded: Fingerprints,
-        engine: mpsc::Sender<Request>,
-        identity: NodeIdentity,
-    ) -> Self {
-        let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-        Self { file, settings, policy, engine, identity, loaded }
+    /// A reloader that tells `engine`.
+    pub(crate) fn new(begun: Begun, engine: mpsc::Sender<Request>) -> Self {
+        let Begun { file, settings, chosen, policy, identity } = begun;
+        let file = std::path::absolute(&file).unwrap_or(file);
+        let contents = Contents::of(&[&chosen]);
+        Self { file, settings, chosen, policy, engine, identity, contents, refused: None }
     }
 
     /// Reloads on SIGHUP and on changes, until aborted. Looks once at the start: something may have changed
@@ -72,6 +87,7 @@ impl Reloader {
                         return;
                     }
                     info!("SIGHUP: reading the settings again");
+                    self.refused = None;
                 }
                 () = changed => tokio::time::sleep(QUIET).await,
             }
@@ -80,9 +96,9 @@ impl Reloader {
 
     /// Every file whose change matters.
     fn watched(&self) -> BTreeSet<PathBuf> {
-        let mut files: BTreeSet<PathBuf> =
-            strategies::files(&strategies::policy(&self.settings)).into_iter().collect();
+        let mut files: BTreeSet<PathBuf> = self.contents.0.keys().cloned().collect();
         files.insert(self.file.clone());
+        files.insert(Shelf::of(&self.settings).sums());
         files
     }
 
@@ -97,43 +113,40 @@ impl Reloader {
     }
 
     async fn reload(&mut self) {
-        let new = match settings::load(&self.file) {
-            Ok(new) => new,
+        let mut document = match settings::load(&self.file) {
+            Ok(document) => document,
             Err(problems) => {
-                return error!(reason = %problems, "the settings file is not taken over; the running settings stay");
+                return self
+                    .refuse(&problems, "the settings file is not taken over; the running settings stay");
             }
         };
-        for (part, changed) in [
-            ("[node] runtime_dir", new.node.runtime_dir != self.settings.node.runtime_dir),
-            ("[cloud]", new.cloud != self.settings.cloud),
-            ("[network] veth_prefix", new.network.veth_prefix != self.settings.network.veth_prefix),
-        ] {
-            if changed {
-                warn!(part, "takes effect at the next start");
+        self.keep_what_needs_a_restart(&mut document.settings);
+        let mut after = match strategies::choose(&document) {
+            Ok(after) => PolicyConfig { house: self.chosen.house.clone(), ..after },
+            Err(problems) => {
+                return self
+                    .refuse(&problems, "the settings file is not taken over; the running settings stay");
+            }
+        };
+        let differs = |kind: &Kind| after.of(*kind) != self.chosen.of(*kind);
+        let changed: Vec<Kind> = Kind::ALL.into_iter().filter(differs).collect();
+        // Also what a refused change names is watched: another file may put it right.
+        let found = Contents::of(&[&after, &self.chosen]);
+        self.note_strays(&found, &changed);
+        self.contents = found;
+        if let Err(why) = self.admissible(&document, &after, &changed).await {
+            let stays = "nothing of the change is taken over; the running settings and strategies stay";
+            return self.refuse(&why, stays);
+        }
+        self.refused = None;
+        let mut taken = document.settings;
+        for kind in &changed {
+            if !self.replace(*kind, &after).await {
+                after = strategies::with_lineup(after, *kind, self.chosen.of(*kind).clone());
+                taken.strategies.of_mut(*kind).clone_from(self.settings.strategies.of(*kind));
             }
         }
-        let (before, after) = (strategies::policy(&self.settings), strategies::policy(&new));
-        let found = Fingerprints::of(&after);
-        let changed: Vec<Kind> = [Kind::WarmPool, Kind::MaxPods, Kind::SubnetSelection]
-            .into_iter()
-            .filter(|kind| before.of(*kind) != after.of(*kind) || found.differ(&self.loaded, after.of(*kind)))
-            .collect();
-        let mut taken = new;
-        // These take effect at the next start, so until then the old ones hold everywhere.
-        taken.node.runtime_dir = self.settings.node.runtime_dir.clone();
-        taken.cloud = self.settings.cloud.clone();
-        taken.network.veth_prefix = self.settings.network.veth_prefix.clone();
-        if !changed.is_empty() {
-            if let Err(why) = self.admissible(&after).await {
-                // Remembered, so that it is said once and not with every change of another file.
-                self.loaded = found;
-                return error!(reason = %why, "nothing of the change is taken over; the running settings and strategies stay");
-            }
-            for kind in &changed {
-                self.replace(*kind, after.of(*kind).clone(), &mut taken).await;
-            }
-        }
-        self.loaded = found;
+        self.chosen = after;
         if node_config(&taken) != node_config(&self.settings) || taken.network != self.settings.network {
             info!("settings taken over");
             let config = Box::new(node_config(&taken));
@@ -147,62 +160,103 @@ impl Reloader {
         self.settings = taken;
     }
 
-    /// Loads all strategies aside: a change is taken over as a whole or not at all.
-    async fn admissible(&self, config: &PolicyConfig) -> Result<(), String> {
-        let config = config.clone();
-        match tokio::task::spawn_blocking(move || Policy::new(config).map(drop)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(why)) => Err(format!("{:#}", anyhow::Error::from(why))),
-            Err(why) => Err(why.to_string()),
+    /// Puts the running settings in place of those that take effect at the next start, so that until then the
+    /// running ones hold everywhere.
+    fn keep_what_needs_a_restart(&self, new: &mut Settings) {
+        let running = &self.settings;
+        let new_trust = (new.engine.trusted_keys.clone(), new.engine.require_signatures);
+        let (trusted_keys, require_signatures) = new_trust;
+        let engine = settings::Engine { trusted_keys, require_signatures, ..running.engine.clone() };
+        for (part, changed) in [
+            ("[node] runtime_dir", new.node.runtime_dir != running.node.runtime_dir),
+            ("[cloud]", new.cloud != running.cloud),
+            ("[network] veth_prefix", new.network.veth_prefix != running.network.veth_prefix),
+            ("[engine] isolation, cache_dir, store_dir", new.engine != engine),
+        ] {
+            if changed {
+                warn!(part, "takes effect at the next start");
+            }
+        }
+        new.node.runtime_dir.clone_from(&running.node.runtime_dir);
+        new.cloud.clone_from(&running.cloud);
+        new.network.veth_prefix.clone_from(&running.network.veth_prefix);
+        new.engine = engine;
+    }
+
+    /// Says what is refused, unless it was refused for the same reason just before.
+    fn refuse(&mut self, why: &dyn fmt::Display, what_stays: &str) {
+        let why = why.to_string();
+        if self.refused.as_ref() != Some(&why) {
+            error!(reason = %why, "{what_stays}");
+            self.refused = Some(why);
         }
     }
 
-    /// Switches to a strategy that was found admissible a moment ago.
-    async fn replace(&self, kind: Kind, config: StrategyConfig, taken: &mut Settings) {
-        let policy = Arc::clone(&self.policy);
-        let why = match tokio::task::spawn_blocking(move || policy.replace(kind, config)).await {
+    /// Says once of every component file in force that it became another one while its digest in the settings
+    /// stayed the same.
+    fn note_strays(&self, found: &Contents, changed: &[Kind]) {
+        for kind in Kind::ALL.into_iter().filter(|kind| !changed.contains(kind)) {
+            for (file, pinned) in strategies::components(self.chosen.of(kind)) {
+                let (before, now) = (self.contents.0.get(file), found.0.get(file));
+                if before == now || now == Some(&Some(*pinned)) {
+                    continue;
+                }
+                let digest = now.copied().flatten().map(|digest| digest.to_string());
+                error!(
+                    %kind, file = %file.display(), %pinned, found = digest.as_deref().unwrap_or("unreadable"),
+                    "the component file changed and its digest in the settings did not: it is refused, and the \
+                     running component stays"
+                );
+            }
+        }
+    }
+
+    /// Tries all changed strategies out aside: a change is taken over as a whole or not at all. When the trusted
+    /// keys changed, all strategies must stand up to them.
+    async fn admissible(
+        &self,
+        document: &Document,
+        after: &PolicyConfig,
+        changed: &[Kind],
+    ) -> Result<(), String> {
+        let affected = |kind: &Kind| after.trust != self.chosen.trust || changed.contains(kind);
+        let affected: Vec<Kind> = Kind::ALL.into_iter().filter(affected).collect();
+        let (policy, document, after) = (Arc::clone(&self.policy), document.clone(), after.clone());
+        let tried = tokio::task::spawn_blocking(move || {
+            affected.into_iter().try_for_each(|kind| {
+                let tried = policy.try_out(kind, &after);
+                tried.map_err(|why| strategies::refused(&document, &policy, why).to_string())
+            })
+        });
+        tried.await.map_err(|why| why.to_string())?
+    }
+
+    /// Switches to strategies that were found admissible a moment ago.
+    async fn replace(&self, kind: Kind, after: &PolicyConfig) -> bool {
+        let (policy, after) = (Arc::clone(&self.policy), after.clone());
+        let why = match tokio::task::spawn_blocking(move || policy.replace(kind, &after)).await {
             Ok(Ok(report)) => {
-                info!(kind = %kind, strategy = %report.label, replaced = ?report.replaced, "strategy taken over");
-                return;
+                info!(%kind, strategy = %report.label, replaced = ?report.replaced, "strategy taken over");
+                return true;
             }
             Ok(Err(why)) => format!("{:#}", anyhow::Error::from(why)),
             Err(why) => why.to_string(),
         };
-        error!(kind = %kind, reason = %why, "the strategy changed while it was loaded; the running one stays");
-        keep(kind, &self.settings, taken);
+        error!(%kind, reason = %why, "the strategy changed while it was loaded; the running one stays");
+        false
     }
 }
 
-/// What stays of the old settings when a strategy was refused.
-fn keep(kind: Kind, old: &Settings, new: &mut Settings) {
-    match kind {
-        Kind::WarmPool => new.strategies.warm_pool = old.strategies.warm_pool.clone(),
-        Kind::MaxPods => new.strategies.max_pods = old.strategies.max_pods.clone(),
-        Kind::SubnetSelection => new.strategies.subnet_selection = old.strategies.subnet_selection.clone(),
-    }
-}
+/// What component files hold now; `None` for a file that cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+struct Contents(BTreeMap<PathBuf, Option<Digest>>);
 
-/// A number per component file that changes with its bytes; `None` for a file that cannot be read.
-#[derive(Debug, Default)]
-pub(crate) struct Fingerprints(BTreeMap<PathBuf, Option<u64>>);
-
-impl Fingerprints {
-    /// Of the files behind `config`, as they are now.
-    pub(crate) fn of(config: &PolicyConfig) -> Self {
-        use std::hash::{DefaultHasher, Hasher};
-        let fingerprint = |path: &PathBuf| {
-            let bytes = std::fs::read(path).ok()?;
-            let mut hasher = DefaultHasher::new();
-            hasher.write(&bytes);
-            Some(hasher.finish())
-        };
-        Self(strategies::files(config).into_iter().map(|path| (path.clone(), fingerprint(&path))).collect())
-    }
-
-    /// Whether a file behind `strategy` is another one than in `earlier`.
-    fn differ(&self, earlier: &Self, strategy: &StrategyConfig) -> bool {
-        let one = PolicyConfig { warm_pool: strategy.clone(), ..PolicyConfig::default() };
-        strategies::files(&one).iter().any(|file| self.0.get(file) != earlier.0.get(file))
+impl Contents {
+    /// Of all files behind `configs`.
+    fn of(configs: &[&PolicyConfig]) -> Self {
+        let lineups = configs.iter().flat_map(|config| Kind::ALL.map(|kind| config.of(kind)));
+        let files = lineups.flat_map(strategies::components).map(|(file, _)| file);
+        Self(files.map(|file| (file.clone(), strategies::digest_of(file).ok())).collect())
     }
 }
 

@@ -15,7 +15,7 @@ use enid_datapath_linux::{DatapathOptions, LinuxDatapath};
 use enid_engine::clock::{Clock, SteadyClock};
 use enid_engine::ports::{Cloud, Datapath};
 use enid_engine::run::{Engine, Ports, QUEUE};
-use enid_policy_wasm::Policy;
+use enid_policy_wasm::PolicyConfig;
 use enid_protocol::message::Reply;
 use enid_protocol::spool::{LockedSpool, Spool};
 use enid_store_file::{Journal, JournalError};
@@ -25,9 +25,9 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::failure::Failure;
-use crate::reload::{Fingerprints, Reloader};
+use crate::reload::{Begun, Reloader};
 use crate::server::{self, Desk};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Document, Settings};
 use crate::strategies;
 
 /// The priority of the threads that an ADD waits for. They need less than a millisecond for a pod; on a busy node they
@@ -42,11 +42,12 @@ const SPOOL_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) fn run(config: &Path) -> Result<(), Failure> {
-    let settings = settings::load(config)?;
+    let document = settings::load(config)?;
     if !rustix::process::geteuid().is_root() {
         let why = anyhow!("`enid run` sets up links, routes and rules: run it as root");
         return Err(Failure::not_permitted(why));
     }
+    let chosen = strategies::choose(&document)?;
     // The main thread has the socket and the engine: an ADD wakes it and the datapath's thread, no other.
     // EC2 calls, strategies and files run elsewhere, so that parsing a long reply delays no ADD.
     let errands = Builder::new_multi_thread()
@@ -66,12 +67,13 @@ pub(crate) fn run(config: &Path) -> Result<(), Failure> {
     if let Err(why) = rustix::process::setpriority_process(None, NICE) {
         warn!(reason = %why, "ADDs get no priority on a busy node; allow CAP_SYS_NICE or start with a lower nice value");
     }
-    front.block_on(daemon(settings, config, errands.handle()))
+    front.block_on(daemon(document, chosen, errands.handle()))
 }
 
-async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(), Failure> {
+async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> Result<(), Failure> {
     // First, so that none of them ends a daemon that is still starting.
     let mut signals = Signals::listen()?;
+    let settings = document.settings.clone();
     let runtime_dir = settings.node.runtime_dir.clone();
     private_directory(&runtime_dir).map_err(Failure::in_use)?;
     server::expect_unused(&runtime_dir.join("enid.sock")).map_err(Failure::in_use)?;
@@ -80,9 +82,11 @@ async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(),
         warn!(offset = torn.offset, bytes = torn.bytes, "the journal's unfinished last line was cut off");
     }
     // Compiles while the rest of the start goes on.
-    let to_load = strategies::policy(&settings);
-    let loaded = Fingerprints::of(&to_load);
-    let policy = errands.spawn_blocking(move || Policy::new(to_load));
+    let chosen = PolicyConfig { house: strategies::house(&settings), ..chosen };
+    let policy = {
+        let (document, chosen) = (document.clone(), chosen.clone());
+        errands.spawn_blocking(move || strategies::load(&document, &chosen))
+    };
     let cloud = Arc::new(AwsCloud::connect(cloud_options(&settings)).map_err(Failure::settings)?);
     let remembered = Remembered::from_records(&replay.records);
     let who = {
@@ -98,7 +102,7 @@ async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(),
         errands.spawn(who).await.map_err(|error| Failure::from(anyhow!(error)))??;
     // The kernel last: settings, strategies and metadata that refuse to start leave it as it was.
     let policy = policy.await.map_err(|error| Failure::from(anyhow!(error)))?;
-    let policy = Arc::new(policy.map_err(strategies::refused)?);
+    let policy = Arc::new(policy?);
     let datapath = datapath(&settings, &identity).await?;
 
     let clock = Arc::new(SteadyClock::start());
@@ -125,13 +129,15 @@ async fn daemon(settings: Settings, file: &Path, errands: &Handle) -> Result<(),
     let (shutdown, stopped) = watch::channel(false);
     let (closed, closing) = watch::channel(false);
     let engine = tokio::spawn(Engine::new(ports, node, effects, errands.clone()).run(inbox, stopped));
-    let desk = Desk { engine: requests.clone(), clock };
+    let desk =
+        Desk { engine: requests.clone(), clock, policy: Arc::clone(&policy), errands: errands.clone() };
 
     let listener = open_for_business(&runtime_dir, &desk).await?;
     info!(socket = %runtime_dir.join("enid.sock").display(), "serving");
     let server = tokio::spawn(server::serve(listener, desk.clone(), closing));
     let spool = tokio::spawn(keep_spool_empty(runtime_dir.join("spool"), desk));
-    let reloader = Reloader::new(file, settings, policy, loaded, requests, identity);
+    let begun = Begun { file: document.file, settings, chosen, policy, identity };
+    let reloader = Reloader::new(begun, requests);
     let reloading = errands.spawn(reloader.run(signals.hangup));
 
     wait_for_end(&engine, &mut signals.terminate, &mut signals.interrupt).await?;

@@ -12,19 +12,24 @@ use std::time::Duration;
 
 use enid_core::event::{Answer, Refusal};
 use enid_core::ids::{Attachment, InvalidId, PodName};
+use enid_core::node::Status;
 use enid_core::wiring::POD_GATEWAY;
 use enid_engine::clock::Clock;
 use enid_engine::ports::{DatapathError, Wired};
 use enid_engine::run::{Query, Reply as Answered, Request as Asked, View};
+use enid_policy_wasm::Policy;
 use enid_protocol::cni::code::Code;
 use enid_protocol::frame::{FrameDecoder, FrameError};
 use enid_protocol::message::{Add, Added, Check, Del, Failed, MessageError, Reply, Request, Subject};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
+
+use crate::overview::Overview;
 
 /// Connections served at once; the rest wait in the kernel's backlog.
 const CONNECTIONS: usize = 1024;
@@ -35,6 +40,8 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The plugin gives up at its own deadline: we answer a little before.
 const MARGIN: Duration = Duration::from_millis(250);
 
+/// The fewest digits of a digest that say which component is meant.
+const FEWEST_DIGITS: usize = 8;
 /// How long connections may take to carry their last answers at shutdown.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -88,6 +95,10 @@ pub(crate) struct Desk {
     pub(crate) engine: mpsc::Sender<Asked>,
     /// The clock that deadlines are given in.
     pub(crate) clock: Arc<dyn Clock>,
+    /// The strategies, for those who ask about them.
+    pub(crate) policy: Arc<Policy>,
+    /// Where what takes long is done: asking about strategies waits for decisions under way.
+    pub(crate) errands: Handle,
 }
 
 /// Accepts until `stopped`; then connections may still carry the answers of the engine that ended before.
@@ -238,12 +249,47 @@ impl Desk {
             Request::Del(del) => self.del(del, None).await,
             Request::Explain { subject } => self.explain(subject).await,
             Request::Hello { .. } => Reply::hello(),
-            Request::Status => match self.query(Query::Status).await {
-                Ok(View::Status(status)) => report(&*status),
-                Ok(View::Addresses(_) | View::Explanation(_)) => stopping(),
+            Request::ClearQuarantine { which } => self.clear_quarantine(which).await,
+            Request::Status => match self.status().await {
+                Ok(status) => report(&*status),
+                Err(reply) => reply,
+            },
+            Request::Strategies => match self.status().await {
+                Ok(status) => {
+                    let policy = Arc::clone(&self.policy);
+                    self.aside(move || report(&Overview::of(&policy, &status))).await
+                }
                 Err(reply) => reply,
             },
         }
+    }
+
+    async fn status(&self) -> Result<Box<Status>, Reply> {
+        match self.query(Query::Status).await? {
+            View::Status(status) => Ok(status),
+            View::Addresses(_) | View::Explanation(_) => Err(stopping()),
+        }
+    }
+
+    async fn clear_quarantine(&self, which: String) -> Reply {
+        // Every digest begins with nothing at all: a client's slip must not clear everything.
+        let prefix = match which.as_str() {
+            "all" => String::new(),
+            digits if digits.len() >= FEWEST_DIGITS => which,
+            short => {
+                let message = format!("`{short}` names no component: give {FEWEST_DIGITS} digits, or `all`");
+                return Reply::Failed(Failed::new(Code::InvalidEnvironment, message, ""));
+            }
+        };
+        let policy = Arc::clone(&self.policy);
+        self.aside(move || report(&serde_json::json!({ "cleared": policy.clear_quarantine(&prefix) }))).await
+    }
+
+    /// Does `work` on the runtime for errands.
+    async fn aside(&self, work: impl FnOnce() -> Reply + Send + 'static) -> Reply {
+        self.errands.spawn_blocking(work).await.unwrap_or_else(|why| {
+            Reply::Failed(Failed::new(Code::Internal, format!("the question was not answered: {why}"), ""))
+        })
     }
 
     async fn add(&self, add: Add, netns: Option<OwnedFd>) -> Reply {

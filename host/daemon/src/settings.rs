@@ -1,10 +1,12 @@
 //! The operator's settings: `enid.toml` read once into values that cannot be wrong.
 //!
-//! `enid run` and `enid check-settings` use the same [`load`]. It reports every problem of a file together,
-//! each with line, key, value and what would be right. A setting that is left out has the default that its
-//! field documents; `deploy/enid.toml` shows all of them.
+//! `enid run` and `enid check-settings` use the same [`load`]. Every problem of a file is reported together, each
+//! with line, key, value and what would be right; what components say about their settings comes on top, in
+//! `strategies`. A setting that is left out has the default that its field documents; `deploy/enid.toml` shows
+//! all of them.
 
 mod document;
+mod places;
 mod problem;
 mod strategy;
 
@@ -15,14 +17,17 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use enid_component_store::TrustedKeys;
 use enid_core::limits::Mode;
 use enid_core::wiring::{MTU_RANGE, SnatPorts, VethPrefix};
+use enid_policy_wasm::runtime::Place as Isolation;
 use ipnet::Ipv4Net;
 use toml::de::DeTable;
 
 use document::{Reading, Section, line_of};
+pub(crate) use places::Places;
 pub use problem::{Problem, Problems};
-pub use strategy::{Digest, Source, Strategies, Strategy, StrategyLimits};
+pub use strategy::{Lineup, Role, Source, Strategies, Strategy, StrategyLimits};
 
 /// Bytes that a settings file may have: far more than anyone writes, far less than hurts.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -30,6 +35,8 @@ const MAX_FILE: u64 = 1024 * 1024;
 const MAX_TAGS: usize = 40;
 /// Ranges that are never translated; each costs a rule element, and nobody has this many.
 const MAX_EXCLUDED: usize = 256;
+/// Keys whose signatures count; each is tried on every component.
+const MAX_KEYS: usize = 16;
 /// Bytes of the runtime directory's path: sockets in it must fit the 107 that the kernel allows.
 const MAX_RUNTIME_DIR: usize = 80;
 
@@ -47,6 +54,8 @@ pub struct Settings {
     /// `[tags]`: put on every ENI that is created, besides the daemon's own. Default: none. Keys that contain
     /// `k8s.amazonaws.com` are refused: they tell owners of ENIs apart.
     pub tags: BTreeMap<String, String>,
+    /// `[engine]`: how strategy components are run, and which are trusted.
+    pub engine: Engine,
     /// `[strategy.…]`: who decides.
     pub strategies: Strategies,
 }
@@ -189,8 +198,59 @@ impl Default for Network {
     }
 }
 
-/// Reads and checks a settings file.
-pub fn load(file: &Path) -> Result<Settings, Problems> {
+/// `[engine]`: how strategy components are run, and which are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Engine {
+    /// Where components run. Default `process`: a child without rights, so that not even a fault in the engine
+    /// itself reaches the daemon. `in-process` saves its memory, and leaves WebAssembly's own walls.
+    pub isolation: Isolation,
+    /// Where compiled components are kept. Default `/var/cache/enid`; it may be emptied at any time.
+    pub cache_dir: PathBuf,
+    /// Where `enid strategy pull` puts components and digests are looked up. Default `/var/lib/enid/components`.
+    pub store_dir: PathBuf,
+    /// Keys whose signatures count. Default: none.
+    pub trusted_keys: TrustedKeys,
+    /// Whether a component that is not shipped and has no signature of a trusted key is refused. Default false: a digest says which
+    /// component it is, and whoever can write the settings can write that.
+    pub require_signatures: bool,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            isolation: Isolation::default(),
+            cache_dir: "/var/cache/enid".into(),
+            store_dir: "/var/lib/enid/components".into(),
+            trusted_keys: TrustedKeys::default(),
+            require_signatures: false,
+        }
+    }
+}
+
+/// A settings file that was read.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The file.
+    pub file: PathBuf,
+    /// What it says; a setting with a problem has its default.
+    pub settings: Settings,
+    /// What is wrong with it so far.
+    pub problems: Vec<Problem>,
+    /// Where its settings stand.
+    pub(crate) places: Places,
+}
+
+impl Document {
+    /// All settings, as if no file had been read.
+    pub fn defaults() -> Self {
+        let places = Places::default();
+        Self { file: PathBuf::new(), settings: Settings::default(), problems: Vec::new(), places }
+    }
+}
+
+/// Reads a settings file and checks everything in it that can be told without running a component. An error
+/// leaves nothing to go on with: the file is unreadable, or no TOML.
+pub fn load(file: &Path) -> Result<Document, Problems> {
     let unreadable = |why: String| Problems(vec![Problem::Unreadable { file: file.to_owned(), why }]);
     let mut bytes = Vec::new();
     File::open(file).and_then(|open| open.take(MAX_FILE + 1).read_to_end(&mut bytes)).map_err(|why| {
@@ -203,9 +263,9 @@ pub fn load(file: &Path) -> Result<Settings, Problems> {
     parse(&text, file)
 }
 
-/// Checks the text of a settings file. `file` names it in problems, and paths in it are relative to its
+/// The same for the text of a settings file. `file` names it in problems, and paths in it are relative to its
 /// directory.
-pub fn parse(text: &str, file: &Path) -> Result<Settings, Problems> {
+pub fn parse(text: &str, file: &Path) -> Result<Document, Problems> {
     let (table, errors) = DeTable::parse_recoverable(text);
     if !errors.is_empty() {
         let syntax = errors.iter().map(|error| Problem::Syntax {
@@ -215,8 +275,8 @@ pub fn parse(text: &str, file: &Path) -> Result<Settings, Problems> {
         });
         return Err(Problems(syntax.collect()));
     }
-    let (settings, reading) = read(text, file, table.get_ref());
-    if reading.problems.is_empty() { Ok(settings) } else { Err(Problems(reading.problems)) }
+    let (settings, Reading { problems, places, .. }) = read(text, file, table.get_ref());
+    Ok(Document { file: file.to_owned(), settings, problems, places })
 }
 
 fn read<'d>(text: &'d str, file: &'d Path, table: &'d DeTable<'d>) -> (Settings, Reading) {
@@ -227,6 +287,7 @@ fn read<'d>(text: &'d str, file: &'d Path, table: &'d DeTable<'d>) -> (Settings,
         pool: root.section("pool", Pool::read),
         network: root.section("network", Network::read),
         tags: read_tags(root),
+        engine: root.section("engine", |section| Engine::read(section, directory)),
         strategies: root.section("strategy", |section| Strategies::read(section, directory)),
     })
 }
@@ -310,6 +371,52 @@ impl Network {
             exclude_snat_cidrs: excluded.unwrap_or(default.exclude_snat_cidrs),
             node_port: section.flag("node_port").unwrap_or(default.node_port),
         }
+    }
+}
+
+impl Engine {
+    fn read(section: &mut Section<'_, '_>, directory: &Path) -> Self {
+        let default = Self::default();
+        let path = |section: &mut Section<'_, '_>, key| {
+            section.text(key, "the path of a directory", |path| is_path(path).then(|| directory.join(path)))
+        };
+        let mut keys: Vec<String> = Vec::new();
+        let mut trusted_keys = default.trusted_keys;
+        let key =
+            "a minisign public key that is not listed yet, alone (\"RWQ…\") or with a name (\"NAME=RWQ…\")";
+        section.texts("trusted_keys", MAX_KEYS, key, |text| {
+            keys.push(text.to_owned());
+            let all = TrustedKeys::parse(&keys);
+            if all.is_err() {
+                keys.pop();
+            }
+            trusted_keys = all.ok()?;
+            Some(())
+        });
+        let required = if trusted_keys.is_empty() {
+            "false: no key is trusted, see trusted_keys"
+        } else {
+            "true or false"
+        };
+        Self {
+            isolation: section
+                .text("isolation", "\"process\" or \"in-process\"", isolation)
+                .unwrap_or(default.isolation),
+            cache_dir: path(section, "cache_dir").unwrap_or(default.cache_dir),
+            store_dir: path(section, "store_dir").unwrap_or(default.store_dir),
+            require_signatures: section
+                .flag_if("require_signatures", required, |flag| !flag || !trusted_keys.is_empty())
+                .unwrap_or(default.require_signatures),
+            trusted_keys,
+        }
+    }
+}
+
+fn isolation(text: &str) -> Option<Isolation> {
+    match text {
+        "process" => Some(Isolation::Process),
+        "in-process" => Some(Isolation::InProcess),
+        _ => None,
     }
 }
 

@@ -130,6 +130,11 @@ pub enum Request {
     Add(Add),
     /// CNI CHECK.
     Check(Check),
+    /// Give strategy components that failed another chance.
+    ClearQuarantine {
+        /// `all`, or the beginning of a component's digest: hexadecimal digits, at least eight of them.
+        which: String,
+    },
     /// CNI DEL.
     Del(Del),
     /// Why something is as it is.
@@ -144,21 +149,26 @@ pub enum Request {
     },
     /// What the node has and does.
     Status,
+    /// Which strategies are in force, how they fare, and which are in quarantine.
+    Strategies,
 }
 
 impl Request {
     /// Every verb of this version, as spelled on the wire.
-    pub const VERBS: [&str; 6] = ["add", "check", "del", "explain", "hello", "status"];
+    pub const VERBS: [&str; 8] =
+        ["add", "check", "clear_quarantine", "del", "explain", "hello", "status", "strategies"];
 
     /// The verb as spelled on the wire.
     pub fn verb(&self) -> &'static str {
         match self {
             Request::Add(_) => "add",
             Request::Check(_) => "check",
+            Request::ClearQuarantine { .. } => "clear_quarantine",
             Request::Del(_) => "del",
             Request::Explain { .. } => "explain",
             Request::Hello { .. } => "hello",
             Request::Status => "status",
+            Request::Strategies => "strategies",
         }
     }
 
@@ -234,7 +244,7 @@ pub enum Reply {
         /// The verbs it knows.
         verbs: Vec<String>,
     },
-    /// To Status and Explain: a document whose shape belongs to the daemon.
+    /// To Status, Explain, Strategies and ClearQuarantine: a document whose shape belongs to the daemon.
     Report(serde_json::Value),
 }
 
@@ -414,6 +424,7 @@ mod tests {
                 timeout_ms: 1,
                 trace: Some("00-aa-bb-01".to_owned()),
             }),
+            Request::ClearQuarantine { which: "all".to_owned() },
             Request::Del(Del {
                 container: a.container,
                 network: a.network,
@@ -426,6 +437,7 @@ mod tests {
             Request::Explain { subject: Subject::Address(Ipv4Addr::LOCALHOST) },
             Request::Hello { program: "test".to_owned() },
             Request::Status,
+            Request::Strategies,
         ];
         let verbs: Vec<_> = requests.iter().map(Request::verb).collect();
         assert_eq!(verbs, Request::VERBS);
@@ -453,6 +465,21 @@ mod tests {
         }
         let error = Reply::from_body(br#"{"v":1,"reply":{"collected":3}}"#).unwrap_err();
         assert_eq!(error, MessageError::Unknown { what: "reply", name: "collected".to_owned() });
+    }
+
+    #[test]
+    fn the_wire_form_of_the_verbs_about_strategies_is_stable() {
+        for (request, wire) in [
+            (Request::Strategies, r#"{"v":1,"request":"strategies"}"#),
+            (
+                Request::ClearQuarantine { which: "ab12cd34".to_owned() },
+                r#"{"v":1,"request":{"clear_quarantine":{"which":"ab12cd34"}}}"#,
+            ),
+        ] {
+            assert_eq!(std::str::from_utf8(body_of(&request.to_frame().unwrap())).unwrap(), wire);
+        }
+        let later = br#"{"v":1,"request":{"clear_quarantine":{"which":"all","dry_run":true}}}"#;
+        assert_eq!(Request::from_body(later), Ok(Request::ClearQuarantine { which: "all".to_owned() }));
     }
 
     #[test]

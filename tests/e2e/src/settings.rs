@@ -1,7 +1,10 @@
 //! A node's `enid.toml`, as far as tests vary it.
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
+
+use enid_component_store::Digest;
 
 /// What the lab's clients find EC2 and metadata at.
 const EC2: &str = "http://10.0.0.2";
@@ -17,8 +20,17 @@ pub struct Settings {
     imds: String,
     cooldown_secs: u64,
     wait_secs: u64,
-    warm_pool: (String, String),
+    warm_pool: Choice,
+    further: String,
     max_pods: Option<u32>,
+}
+
+/// A strategy with its settings.
+#[derive(Clone, Debug)]
+struct Choice {
+    component: String,
+    digest: Option<String>,
+    settings: String,
 }
 
 impl Settings {
@@ -30,7 +42,12 @@ impl Settings {
             imds: IMDS.to_owned(),
             cooldown_secs: 30,
             wait_secs: 30,
-            warm_pool: ("warm-targets".to_owned(), "warm_eni_target = 1".to_owned()),
+            warm_pool: Choice {
+                component: "warm-targets".to_owned(),
+                digest: None,
+                settings: "warm_eni_target = 1".to_owned(),
+            },
+            further: String::new(),
             max_pods: None,
         }
     }
@@ -65,9 +82,28 @@ impl Settings {
         Self { max_pods: Some(max_pods), ..self }
     }
 
-    /// The warm-pool strategy, by name or file, and its settings as they stand between the braces.
-    pub fn warm_pool(self, strategy: &str, settings: &str) -> Self {
-        Self { warm_pool: (strategy.to_owned(), settings.to_owned()), ..self }
+    /// The warm-pool strategy, by a shipped name or as a file that is not pinned, and its settings as they stand
+    /// between the braces.
+    pub fn warm_pool(self, component: &str, settings: &str) -> Self {
+        let (component, settings) = (component.to_owned(), settings.to_owned());
+        Self { warm_pool: Choice { component, digest: None, settings }, ..self }
+    }
+
+    /// The same for a component file, pinned to what it holds now.
+    pub fn warm_pool_file(self, file: &Path, settings: &str) -> Self {
+        let digest = Digest::of(&fs::read(file).unwrap()).to_string();
+        self.warm_pool(file.to_str().unwrap(), settings).pinned(&digest)
+    }
+
+    /// With a digest for the warm-pool strategy.
+    pub fn pinned(mut self, digest: &str) -> Self {
+        self.warm_pool.digest = Some(digest.to_owned());
+        self
+    }
+
+    /// With further tables after everything else; they begin in `[strategy.warm-pool]`.
+    pub fn and(self, further: &str) -> Self {
+        Self { further: further.to_owned(), ..self }
     }
 }
 
@@ -79,7 +115,8 @@ impl fmt::Display for Settings {
             imds,
             cooldown_secs,
             wait_secs,
-            warm_pool: (strategy, settings),
+            warm_pool: Choice { component, digest, settings },
+            further,
             max_pods,
         } = self;
         writeln!(f, "[node]\nruntime_dir = {runtime_dir:?}")?;
@@ -89,6 +126,16 @@ impl fmt::Display for Settings {
         writeln!(f, "[cloud]\nregion = \"eu-lab-1\"\nec2_endpoint = {ec2:?}\nimds_endpoint = {imds:?}")?;
         writeln!(f, "timeout_secs = 3")?;
         writeln!(f, "[pool]\ncooldown_secs = {cooldown_secs}\nwait_secs = {wait_secs}")?;
-        writeln!(f, "[strategy.warm-pool]\nuse = {strategy:?}\nsettings = {{ {settings} }}")
+        let compiled = runtime_dir.with_file_name("compiled");
+        writeln!(
+            f,
+            "[engine]\ncache_dir = {compiled:?}\nstore_dir = {:?}",
+            compiled.with_file_name("store")
+        )?;
+        writeln!(f, "[strategy.warm-pool]\nuse = {component:?}")?;
+        if let Some(digest) = digest {
+            writeln!(f, "digest = {digest:?}")?;
+        }
+        writeln!(f, "settings = {{ {settings} }}\n{further}")
     }
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 use toml_edit::{DocumentMut, InlineTable, Item, Table, value};
 
 use super::patience::{wait_for, wait_for_exit};
+use super::policy::Chosen;
 use crate::lab_command::{node_settings, ourselves, ourselves_inside};
 
 /// How long a daemon may take until it could serve an ADD at once.
@@ -138,7 +139,7 @@ impl Node {
     }
 
     /// Edits `[strategy.warm-pool]` in the settings file as an editor does: a new file takes the old one's place.
-    pub(super) fn choose_warm_pool(&self, component: &str, settings: &[(&str, i64)]) -> Result<()> {
+    pub(super) fn choose_warm_pool(&self, choice: Chosen<'_>, settings: &[(&str, i64)]) -> Result<()> {
         let text = fs::read_to_string(&self.settings).context("read the settings")?;
         let mut document: DocumentMut = text.parse().context("read the settings")?;
         let mut chosen = InlineTable::new();
@@ -147,7 +148,11 @@ impl Node {
             .or_insert(Item::Table(Table::new()))
             .as_table_mut()
             .context("[strategy.warm-pool] is not a table")?;
-        warm_pool.insert("use", value(component));
+        warm_pool.insert("use", value(choice.component));
+        warm_pool.remove("digest");
+        if let Some(digest) = choice.digest {
+            warm_pool.insert("digest", value(digest.to_string()));
+        }
         warm_pool.insert("settings", value(chosen));
         let half = self.settings.with_extension("toml.new");
         fs::write(&half, document.to_string()).with_context(|| format!("write {}", half.display()))?;

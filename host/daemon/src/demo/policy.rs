@@ -1,10 +1,12 @@
 //! Allocation behaviour, swapped while the daemon runs: first a setting, then the component itself.
 
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use enid_component_store::Digest;
 
 use super::ledger::Ledger;
 use super::node::{Decision, Node};
@@ -31,6 +33,22 @@ pub(super) const LEAN: (&[(&str, i64)], u64) = (&[("warm_ip_target", 2), ("relea
 /// Settings of the third act, and the pool that they mean for six pods: two batches of eight.
 pub(super) const GENEROUS: (&[(&str, i64)], u64) = (&[("batch", 8)], 16);
 
+/// A component as the settings file names it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chosen<'a> {
+    /// A shipped name or a file.
+    pub(super) component: &'a str,
+    /// What it must hash to; a shipped one needs none.
+    pub(super) digest: Option<Digest>,
+}
+
+impl fmt::Display for Chosen<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "use = {:?}", self.component)?;
+        self.digest.map_or(Ok(()), |digest| write!(f, ", digest = \"{digest}\""))
+    }
+}
+
 /// Asks one daemon why an ENI and an address are there.
 pub(super) fn explain(world: &World, ledger: &mut Ledger) -> Result<()> {
     let pod = world.pods.iter().find(|pod| world.is_on_secondary_eni(pod.address));
@@ -56,7 +74,7 @@ pub(super) fn explain(world: &World, ledger: &mut Ledger) -> Result<()> {
 /// Edits the settings of the shipped component.
 pub(super) fn change_setting(world: &World, ledger: &mut Ledger) -> Result<()> {
     let node = world.node(NODE);
-    swap(world, node, SHIPPED, LEAN, ledger)
+    swap(world, node, Chosen { component: SHIPPED, digest: None }, LEAN, ledger)
 }
 
 /// Puts a component file next to the settings and chooses it.
@@ -64,9 +82,10 @@ pub(super) fn drop_in(world: &World, ledger: &mut Ledger) -> Result<()> {
     let from = component(OTHER)?;
     let path = world.directory().join(DROPPED_IN);
     fs::copy(&from, &path).with_context(|| format!("copy {} to {}", from.display(), path.display()))?;
+    let digest = strategies::digest_of(&path).with_context(|| format!("read {}", path.display()))?;
     let path = path.to_str().context("the directory's name is not text")?;
     let node = world.node(NODE);
-    swap(world, node, path, GENEROUS, ledger)?;
+    swap(world, node, Chosen { component: path, digest: Some(digest) }, GENEROUS, ledger)?;
     let answering =
         node.report()?.decision("warm-pool").map(|decision| decision.strategy).unwrap_or_default();
     let outcome = if answering.contains("our-own-pool") { Ok } else { Err };
@@ -78,14 +97,14 @@ pub(super) fn drop_in(world: &World, ledger: &mut Ledger) -> Result<()> {
 fn swap(
     world: &World,
     node: &Node,
-    component: &str,
+    chosen: Chosen<'_>,
     (settings, total): (&[(&str, i64)], u64),
     ledger: &mut Ledger,
 ) -> Result<()> {
     let (pid, before) = (node.pid(), decision(node)?);
     let pool_before = owned(world)?;
-    node.choose_warm_pool(component, settings)?;
-    ledger.note(format!("{}: use = {component:?}, {}", node.settings().display(), shown(settings)));
+    node.choose_warm_pool(chosen, settings)?;
+    ledger.note(format!("{}: {chosen}, {}", node.settings().display(), shown(settings)));
 
     let taken_over = wait_for("the new target", IN_FORCE, || {
         let now = decision(node).map_err(|error| format!("{error:#}"))?;
@@ -129,7 +148,7 @@ fn owned(world: &World) -> Result<u64> {
 }
 
 /// The file of a shipped component: where `enid run` finds it.
-pub(super) fn component(name: &str) -> Result<PathBuf> {
+fn component(name: &str) -> Result<PathBuf> {
     let file = strategies::directory(&Settings::default()).join(format!("{name}.wasm"));
     ensure!(file.is_file(), "no component at {}: build it with `cargo xtask strategies`", file.display());
     Ok(file)

@@ -16,14 +16,16 @@ use enid_core::report::Decision;
 use enid_core::snapshot::{MaxPodsSnapshot, Setting, SubnetSnapshot, Value, WarmPoolSnapshot};
 use enid_core::time::Timestamp;
 use enid_engine::ports::Strategist;
-use enid_policy_wasm::{Kind, Policy, PolicyConfig, StrategyConfig};
+use enid_policy_wasm::{Kind, Lineup, Policy, PolicyConfig, StrategyConfig};
 use enid_sim::node::SimNode;
 use enid_vpc_lab::lab::landscape::Landscape;
 use enid_vpc_lab::lab::region::Region;
 
 use super::PODS;
 use super::ledger::{Ledger, table};
-use super::policy::{GENEROUS, LEAN, NODE, OTHER, SHIPPED, component, shown};
+use super::policy::{GENEROUS, LEAN, NODE, OTHER, SHIPPED, shown};
+use crate::settings::{Settings, Strategy};
+use crate::strategies::{self, Shelf};
 
 /// Virtual time that the node may take for anything.
 const WITHIN: Duration = Duration::from_secs(120);
@@ -75,8 +77,8 @@ pub(super) fn run() -> Result<ExitCode> {
     check_pods(&nodes, &mut ledger);
     ledger.act("simulated: another warm-pool setting, then another component");
     let node = &mut nodes[NODE];
-    node.swap(StrategyConfig::component(SHIPPED, component(SHIPPED)?), LEAN, &mut ledger)?;
-    node.swap(StrategyConfig::component("our-own-pool", component(OTHER)?), GENEROUS, &mut ledger)?;
+    node.swap(shipped(SHIPPED)?, LEAN, &mut ledger)?;
+    node.swap(StrategyConfig { name: "our-own-pool".to_owned(), ..shipped(OTHER)? }, GENEROUS, &mut ledger)?;
     ledger.act("simulated: why is it there?");
     let (_, address, _) = node.pods.first().context("no pod on the first node")?;
     let explanation = node.sim.state().explain_address(*address, node.sim.now());
@@ -127,13 +129,12 @@ fn check_pods(nodes: &[Node], ledger: &mut Ledger) {
 
 impl Node {
     fn start(ec2: enid_sim::ec2::Ec2, instance: InstanceId, name: String) -> Result<Self> {
-        let shipped = component(SHIPPED)?;
-        let beside =
-            |name: &str| StrategyConfig::component(name, shipped.with_file_name(format!("{name}.wasm")));
-        let policy = Policy::new(PolicyConfig {
-            warm_pool: with_settings(beside(SHIPPED), &[("warm_eni_target", 1)]),
-            max_pods: beside("eks-max-pods"),
-            subnet_selection: beside("most-free"),
+        let policy = Policy::new(&PolicyConfig {
+            warm_pool: Lineup::only(with_settings(shipped(SHIPPED)?, &[("warm_eni_target", 1)])),
+            max_pods: Lineup::only(shipped("eks-max-pods")?),
+            subnet_selection: Lineup::only(shipped("most-free")?),
+            house: strategies::house_aside(&Settings::default()),
+            ..PolicyConfig::default()
         });
         let components = Components(Arc::new(policy.context("load the shipped strategies")?));
         let config = Config { cooldown: COOLDOWN, ..Config::default() };
@@ -178,7 +179,8 @@ impl Node {
         let before = self.pool();
         let component = with_settings(component, settings);
         let name = component.name.clone();
-        self.components.0.replace(Kind::WarmPool, component).context("replace the strategy")?;
+        let config = PolicyConfig { warm_pool: Lineup::only(component), ..PolicyConfig::default() };
+        self.components.0.replace(Kind::WarmPool, &config).context("replace the strategy")?;
         self.sim.reconfigure(self.sim.state().config().clone());
         // Surplus goes back in steps, seconds apart; a node at rest is settled before the last of them.
         self.sim.pass(WITHIN);
@@ -218,6 +220,12 @@ impl Node {
         );
         Ok(())
     }
+}
+
+/// A shipped strategy, as `enid run` finds it.
+fn shipped(name: &str) -> Result<StrategyConfig> {
+    let shelf = Shelf::of(&Settings::default());
+    strategies::strategy(&Strategy::shipped(name), &shelf).context("build them with `cargo xtask strategies`")
 }
 
 fn with_settings(component: StrategyConfig, settings: &[(&str, i64)]) -> StrategyConfig {

@@ -6,6 +6,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::places::{Place, Places};
 use super::problem::Problem;
 
 /// Characters of a wrong value that a problem shows.
@@ -17,12 +18,15 @@ pub(super) struct Document<'d> {
     text: &'d str,
     problems: Vec<Problem>,
     known: Vec<String>,
+    places: Places,
 }
 
 /// What reading a document came to.
 pub(super) struct Reading {
     /// In the order of the file's lines.
     pub(super) problems: Vec<Problem>,
+    /// Where everything that was asked for stands.
+    pub(super) places: Places,
     /// Every key that was asked for, dotted; in the order of asking.
     #[cfg_attr(not(test), expect(dead_code, reason = "lets a test hold the annotated file against it"))]
     pub(super) known: Vec<String>,
@@ -33,6 +37,8 @@ pub(super) struct Section<'s, 'd> {
     document: &'s mut Document<'d>,
     /// Dotted; empty for the root.
     path: String,
+    /// Where it begins.
+    at: usize,
     entries: Vec<Entry<'d>>,
     known: Vec<&'static str>,
 }
@@ -52,14 +58,16 @@ pub(super) fn read<'d, T>(
     table: &'d DeTable<'d>,
     read: impl FnOnce(&mut Section<'_, 'd>) -> T,
 ) -> (T, Reading) {
-    let mut document = Document { file, text, problems: Vec::new(), known: Vec::new() };
+    let mut document =
+        Document { file, text, problems: Vec::new(), known: Vec::new(), places: Places::default() };
+    let path = String::new();
     let mut root =
-        Section { document: &mut document, path: String::new(), entries: entries(table), known: Vec::new() };
+        Section { document: &mut document, path, at: 0, entries: entries(table), known: Vec::new() };
     let result = read(&mut root);
     root.refuse_the_rest();
-    let Document { mut problems, known, .. } = document;
+    let Document { mut problems, known, places, .. } = document;
     problems.sort_by_key(Problem::line);
-    (result, Reading { problems, known })
+    (result, Reading { problems, places, known })
 }
 
 /// The line of a byte offset, counted from 1.
@@ -82,9 +90,59 @@ impl<'d> Section<'_, 'd> {
         key: &'static str,
         read: impl FnOnce(&mut Section<'_, 'd>) -> T,
     ) -> T {
+        let at = self.entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.key_at.start);
         let entries = self.table(key).unwrap_or_default();
-        let path = self.dotted(key);
-        let mut section = Section { document: &mut *self.document, path, entries, known: Vec::new() };
+        self.inner(self.dotted(key), at, entries, read)
+    }
+
+    /// Reads the table called `key`, if there is one.
+    pub(super) fn section_if_present<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_, 'd>) -> T,
+    ) -> Option<T> {
+        let at = self.entries.iter().find(|entry| entry.key == key).map_or(0, |entry| entry.key_at.start);
+        let entries = self.table(key)?;
+        Some(self.inner(self.dotted(key), at, entries, read))
+    }
+
+    /// Reads the list of at most `most` tables called `key`; `allowed` is what to say about anything else.
+    pub(super) fn sections<T>(
+        &mut self,
+        key: &'static str,
+        most: usize,
+        allowed: &str,
+        mut read: impl FnMut(&mut Section<'_, 'd>) -> T,
+    ) -> Vec<T> {
+        let Some(entry) = self.take(key) else { return Vec::new() };
+        let tables = entry.value.as_array().filter(|array| array.len() <= most).and_then(|array| {
+            let table =
+                |value: &'d Spanned<DeValue<'d>>| Some((value.span().start, value.get_ref().as_table()?));
+            array.iter().map(table).collect::<Option<Vec<_>>>()
+        });
+        let Some(tables) = tables else {
+            self.refuse(key, &entry, allowed);
+            return Vec::new();
+        };
+        let numbered = tables.into_iter().enumerate();
+        numbered
+            .map(|(index, (at, table))| {
+                let path = format!("{}.{index}", self.dotted(key));
+                let place = Place { line: line_of(self.document.text, at), value: String::new() };
+                self.document.places.add(path.clone(), place);
+                self.inner(path, at, entries(table), &mut read)
+            })
+            .collect()
+    }
+
+    fn inner<T>(
+        &mut self,
+        path: String,
+        at: usize,
+        entries: Vec<Entry<'d>>,
+        read: impl FnOnce(&mut Section<'_, 'd>) -> T,
+    ) -> T {
+        let mut section = Section { document: &mut *self.document, path, at, entries, known: Vec::new() };
         let result = read(&mut section);
         section.refuse_the_rest();
         result
@@ -93,18 +151,46 @@ impl<'d> Section<'_, 'd> {
     /// The entries of the table called `key`, whatever their names.
     pub(super) fn table(&mut self, key: &'static str) -> Option<Vec<Entry<'d>>> {
         let entry = self.take(key)?;
-        match entry.value {
-            DeValue::Table(table) => Some(entries(table)),
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_) => {
-                self.refuse(key, &entry, "a table");
-                None
-            }
+        let table = entry.value.as_table();
+        if table.is_none() {
+            self.refuse(key, &entry, "a table");
         }
+        table.map(entries)
+    }
+
+    /// Its dotted key.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether `key` is set and was not asked for yet.
+    pub(super) fn sets(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// Notes that `key` should have been set here, next to `neighbour` if that is set.
+    pub(super) fn missing(&mut self, key: &str, neighbour: &str, why: &str) {
+        let line = match self.document.places.exactly(&self.dotted(neighbour)) {
+            Some(place) => place.line,
+            None => line_of(self.document.text, self.at),
+        };
+        let problem = Problem::Missing {
+            file: self.document.file.to_owned(),
+            line,
+            key: self.dotted(key),
+            why: why.to_owned(),
+        };
+        self.document.problems.push(problem);
+    }
+
+    /// Remembers where `entry`, called `key` in this section, stands.
+    pub(super) fn remember(&mut self, key: &str, entry: &Entry<'_>) {
+        let place = Place {
+            line: line_of(self.document.text, entry.key_at.start),
+            value: shown(self.document.text, &entry.value_at),
+        };
+        let key = self.dotted(key);
+        self.document.places.add(key, place);
     }
 
     /// A whole number in `range`; `unit` completes what is said about a wrong one.
@@ -126,10 +212,20 @@ impl<'d> Section<'_, 'd> {
 
     /// `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        self.flag_if(key, "true or false", |_| true)
+    }
+
+    /// `true` or `false`, where `fits` lets it pass; `allowed` says which.
+    pub(super) fn flag_if(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        fits: impl FnOnce(bool) -> bool,
+    ) -> Option<bool> {
         let entry = self.take(key)?;
-        let flag = entry.value.as_bool();
+        let flag = entry.value.as_bool().filter(|flag| fits(*flag));
         if flag.is_none() {
-            self.refuse(key, &entry, "true or false");
+            self.refuse(key, &entry, allowed);
         }
         flag
     }
@@ -155,7 +251,7 @@ impl<'d> Section<'_, 'd> {
         key: &'static str,
         most: usize,
         allowed: &str,
-        parse: impl Fn(&str) -> Option<T>,
+        mut parse: impl FnMut(&str) -> Option<T>,
     ) -> Option<Vec<T>> {
         let entry = self.take(key)?;
         let Some(array) = entry.value.as_array().filter(|array| array.len() <= most) else {
@@ -164,7 +260,7 @@ impl<'d> Section<'_, 'd> {
         };
         let mut texts = Vec::with_capacity(array.len());
         for (index, value) in array.iter().enumerate() {
-            match value.get_ref().as_str().and_then(&parse) {
+            match value.get_ref().as_str().and_then(&mut parse) {
                 Some(text) => texts.push(text),
                 None => self.refuse(&format!("{key}.{index}"), &entry_at(&entry, value), allowed),
             }
@@ -174,20 +270,14 @@ impl<'d> Section<'_, 'd> {
 
     /// Notes that the value of `entry`, called `key` in this section, is not allowed.
     pub(super) fn refuse(&mut self, key: &str, entry: &Entry<'_>, allowed: &str) {
-        let document = &mut self.document;
-        let written = document.text.get(entry.value_at.clone()).unwrap_or_default();
-        let value = written.lines().next().unwrap_or_default();
-        let mut shown: String = value.chars().take(SHOWN).collect();
-        if shown.len() < written.len() {
-            shown.push('…');
-        }
-        document.problems.push(Problem::NotAllowed {
-            file: document.file.to_owned(),
-            line: line_of(document.text, entry.value_at.start),
-            key: if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) },
-            value: shown,
+        let problem = Problem::NotAllowed {
+            file: self.document.file.to_owned(),
+            line: line_of(self.document.text, entry.value_at.start),
+            key: self.dotted(key),
+            value: shown(self.document.text, &entry.value_at),
             allowed: allowed.to_owned(),
-        });
+        };
+        self.document.problems.push(problem);
     }
 
     fn take(&mut self, key: &'static str) -> Option<Entry<'d>> {
@@ -195,7 +285,9 @@ impl<'d> Section<'_, 'd> {
         self.document.known.push(dotted);
         self.known.push(key);
         let index = self.entries.iter().position(|entry| entry.key == key)?;
-        Some(self.entries.swap_remove(index))
+        let entry = self.entries.swap_remove(index);
+        self.remember(key, &entry);
+        Some(entry)
     }
 
     fn dotted(&self, key: &str) -> String {
@@ -216,6 +308,17 @@ impl<'d> Section<'_, 'd> {
             });
         }
     }
+}
+
+/// A value as it is written, on one line and cut to size.
+fn shown(text: &str, at: &Range<usize>) -> String {
+    let written = text.get(at.clone()).unwrap_or_default();
+    let value = written.lines().next().unwrap_or_default();
+    let mut shown: String = value.chars().take(SHOWN).collect();
+    if shown.len() < written.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// A whole number; none when it is not one, or not one of 64 bits.

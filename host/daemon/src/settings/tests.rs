@@ -1,12 +1,22 @@
 use std::path::Path;
 use std::time::Duration;
 
+use enid_component_store::Digest;
+use enid_core::kind::Kind;
 use enid_core::snapshot::{Setting, Value};
 
 use super::*;
 
-fn parsed(text: &str) -> Result<Settings, Problems> {
+const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+const KEY: &str = "RWRFWEFNUExFIZWIS82QezMSW0lp5N1RYAN2S4ki+xu/+M2XfZhoNb7t";
+
+fn document(text: &str) -> Result<Document, Problems> {
     parse(text, Path::new("/etc/enid/enid.toml"))
+}
+
+fn parsed(text: &str) -> Result<Settings, Problems> {
+    let Document { settings, problems, .. } = document(text)?;
+    if problems.is_empty() { Ok(settings) } else { Err(Problems(problems)) }
 }
 
 fn valid(text: &str) -> Settings {
@@ -53,8 +63,10 @@ fn the_annotated_files_examples_are_valid() {
     let settings = valid(&with_examples());
     assert!(settings.node.max_pods.is_some());
     assert!(settings.cloud.ec2_endpoint.is_some());
-    assert!(settings.strategies.warm_pool.digest.is_some());
-    assert!(!settings.strategies.warm_pool.settings.is_empty());
+    assert!(!settings.engine.trusted_keys.is_empty());
+    let Lineup { active, fallbacks, shadow } = settings.strategies.warm_pool;
+    assert!(active.digest.is_some() && !active.settings.is_empty());
+    assert!(!fallbacks.is_empty() && shadow.is_some());
 }
 
 #[test]
@@ -127,7 +139,7 @@ fn files_that_cannot_be_read_say_so() {
     std::fs::write(&file, "#".repeat(2 * 1024 * 1024)).unwrap();
     assert!(load(&file).unwrap_err().to_string().contains("larger"));
     std::fs::write(&file, "[node]\nmax_pods = 5").unwrap();
-    assert_eq!(load(&file).unwrap().node.max_pods, Some(5));
+    assert_eq!(load(&file).unwrap().settings.node.max_pods, Some(5));
 }
 
 #[test]
@@ -155,16 +167,16 @@ fn max_pods_is_a_sane_number() {
 
 #[test]
 fn paths_are_relative_to_the_settings_file() {
-    let settings = valid(
-        "[node]\nstrategy_dir = 'mine'\n[strategy.warm-pool]\nuse = './ewma.wasm'\nfallback = 'warm-targets'",
-    );
+    let settings = valid(&format!(
+        "[node]\nstrategy_dir = 'mine'\n[engine]\ncache_dir = 'compiled'\nstore_dir = '/srv/store'\n\
+         [strategy.warm-pool]\nuse = './ewma.wasm'\ndigest = '{DIGEST}'\n\
+         [strategy.max-pods]\nuse = '/opt/x'\ndigest = '{DIGEST}'"
+    ));
     assert_eq!(settings.node.strategy_dir.as_deref(), Some(Path::new("/etc/enid/mine")));
-    assert_eq!(settings.strategies.warm_pool.source, Source::File("/etc/enid/./ewma.wasm".into()));
-    assert_eq!(settings.strategies.warm_pool.fallback, Some(Source::Named("warm-targets".to_owned())));
-    assert_eq!(
-        valid("[strategy.max-pods]\nuse = '/opt/x'").strategies.max_pods.source,
-        Source::File("/opt/x".into())
-    );
+    assert_eq!(settings.engine.cache_dir, Path::new("/etc/enid/compiled"));
+    assert_eq!(settings.engine.store_dir, Path::new("/srv/store"));
+    assert_eq!(settings.strategies.warm_pool.active.source, Source::File("/etc/enid/./ewma.wasm".into()));
+    assert_eq!(settings.strategies.max_pods.active.source, Source::File("/opt/x".into()));
 }
 
 #[test]
@@ -295,27 +307,159 @@ fn a_strategy_is_named_or_a_file() {
 }
 
 #[test]
-fn a_fallback_is_another_component() {
-    not_allowed("[strategy.warm-pool]\nfallback = 'warm-targets'");
-    assert!(
-        valid("[strategy.warm-pool]\nuse = 'x.wasm'\nfallback = 'warm-targets'")
-            .strategies
-            .warm_pool
-            .fallback
-            .is_some()
+fn a_strategy_has_fallbacks_in_order_and_a_shadow_each_with_its_own_settings() {
+    let text = format!(
+        "[strategy.warm-pool]\nuse = 'warm-targets'\n\
+         [[strategy.warm-pool.fallback]]\nuse = 'batched'\nsettings = {{ batch = 8 }}\n\
+         [[strategy.warm-pool.fallback]]\nuse = './own.wasm'\ndigest = '{DIGEST}'\nlimits = {{ fuel = 1_000_000 }}\n\
+         [strategy.warm-pool.shadow]\nuse = 'mine'\ndigest = '{DIGEST}'\n[strategy.warm-pool.shadow.settings]\nx = 1\n"
     );
+    let lineup = valid(&text).strategies.warm_pool;
+    let shown: Vec<(Role, String, usize)> = lineup
+        .roles()
+        .map(|(role, strategy)| (role, strategy.source.to_string(), strategy.settings.len()))
+        .collect();
+    let expected = [
+        (Role::Active, "warm-targets", 0),
+        (Role::Fallback(0), "batched", 1),
+        (Role::Fallback(1), "/etc/enid/./own.wasm", 0),
+        (Role::Shadow, "mine", 1),
+    ];
+    assert_eq!(shown, expected.map(|(role, source, settings)| (role, source.to_owned(), settings)));
+    assert_eq!(lineup.fallbacks[1].limits.fuel, 1_000_000);
+    assert_eq!(valid("").strategies.warm_pool, Lineup::only(Strategy::shipped("warm-targets")));
+}
+
+#[test]
+fn a_fallback_by_name_alone_is_told_its_new_form() {
+    for text in ["fallback = 'warm-targets'", "fallback = ['warm-targets']", "fallback = {use = 'x'}"] {
+        let (key, allowed) = not_allowed(&format!("[strategy.warm-pool]\n{text}"));
+        assert_eq!(key, "strategy.warm-pool.fallback");
+        assert!(
+            allowed.contains("[[strategy.warm-pool.fallback]]") && allowed.contains("use = "),
+            "{allowed}"
+        );
+    }
+    let many = "[[strategy.warm-pool.fallback]]\nuse = 'builtin'\n".repeat(5);
+    assert!(not_allowed(&many).1.contains("at most 4"));
+    assert_eq!(valid(&many[..many.len() / 5 * 4]).strategies.warm_pool.fallbacks.len(), 4);
+}
+
+/// The only problem's line, key and reason, of a setting that is missing.
+fn missing(text: &str) -> (usize, String, String) {
+    let problems = parsed(text).unwrap_err();
+    let [Problem::Missing { line, key, why, .. }] = &problems.0[..] else { panic!("{problems}") };
+    (*line, key.clone(), why.clone())
+}
+
+#[test]
+fn a_file_without_a_digest_is_refused_next_to_its_name() {
+    for (text, place) in [
+        ("\n[strategy.warm-pool]\nuse = './x.wasm'", (3, "strategy.warm-pool.digest")),
+        (
+            "[[strategy.max-pods.fallback]]\nuse = 'builtin'\n[[strategy.max-pods.fallback]]\nuse = '/x'",
+            (4, "strategy.max-pods.fallback.1.digest"),
+        ),
+        ("[strategy.max-pods.shadow]\nuse = 'x.wasm'\n", (2, "strategy.max-pods.shadow.digest")),
+    ] {
+        let (line, key, why) = missing(text);
+        assert_eq!((line, key.as_str()), place);
+        assert!(why.contains("enid strategy digest FILE"), "{why}");
+    }
+}
+
+#[test]
+fn fallbacks_and_shadows_say_which_component_they_are() {
+    let text =
+        "[[strategy.max-pods.fallback]]\nuse = 'builtin'\n\n[[strategy.max-pods.fallback]]\nsettings = {}";
+    let (line, key, _) = missing(text);
+    assert_eq!((line, key.as_str()), (4, "strategy.max-pods.fallback.1.use"));
+    assert_eq!(missing("\n[strategy.max-pods.shadow]\n").0, 2);
+}
+
+#[test]
+fn the_builtin_has_no_digest() {
+    let text = format!("[strategy.max-pods]\nuse = 'builtin'\ndigest = '{DIGEST}'");
+    assert_eq!(not_allowed(&text).0, "strategy.max-pods.digest");
+}
+
+#[test]
+fn settings_of_strategies_are_found_again_by_their_keys() {
+    let text = "[strategy.warm-pool]\nuse = 'x'\n\n[strategy.warm-pool.settings]\nplain = 5\n\
+                az.use1-az1.weight = 2\nlist = [\n  1,\n  true,\n]\n\
+                [[strategy.warm-pool.fallback]]\nuse = 'builtin'\nsettings.deep = 'a'\n";
+    let places = document(text).unwrap().places;
+    for (key, line, value) in [
+        ("use", 2, "'x'"),
+        ("settings.plain", 5, "5"),
+        ("settings.az.use1-az1.weight", 6, "2"),
+        ("settings.list.1", 7, "true"),
+        ("fallback.0.settings.deep", 13, "'a'"),
+    ] {
+        let place = places.exactly(&format!("strategy.warm-pool.{key}")).unwrap_or_else(|| panic!("{key}"));
+        assert_eq!((place.line, place.value.as_str()), (line, value), "{key}");
+    }
+    for (key, around, line) in [
+        ("settings.list.7", "settings.list", 7),
+        ("settings.absent", "settings", 4),
+        ("fallback.0.settings.other", "fallback.0.settings", 13),
+    ] {
+        let (found, place) = places.around(&format!("strategy.warm-pool.{key}")).unwrap();
+        assert_eq!((found, place.line), (format!("strategy.warm-pool.{around}"), line), "{key}");
+    }
+    assert_eq!(
+        places.around("strategy.max-pods.settings.x").map(|(key, _)| key),
+        Some("strategy".to_owned())
+    );
+    assert_eq!(places.exactly("strategy.max-pods.use"), None);
+}
+
+#[test]
+fn roles_know_where_they_stand() {
+    assert_eq!(Role::Active.path(Kind::MaxPods), "strategy.max-pods");
+    assert_eq!(Role::Fallback(1).path(Kind::WarmPool), "strategy.warm-pool.fallback.1");
+    assert_eq!(Role::Shadow.path(Kind::SubnetSelection), "strategy.subnet-selection.shadow");
+}
+
+#[test]
+fn components_run_in_a_process_of_their_own_unless_said_otherwise() {
+    assert_eq!(valid("").engine.isolation, Isolation::Process);
+    assert_eq!(valid("[engine]\nisolation = 'in-process'").engine.isolation, Isolation::InProcess);
+    assert_eq!(not_allowed("[engine]\nisolation = 'none'").0, "engine.isolation");
+    not_allowed("[engine]\ncache_dir = ''");
+}
+
+#[test]
+fn trusted_keys_are_refused_one_by_one() {
+    let keys = |keys: &str| format!("[engine]\ntrusted_keys = {keys}");
+    for right in [format!("['{KEY}']"), format!("['us={KEY}']")] {
+        assert_eq!(valid(&keys(&right)).engine.trusted_keys.names().count(), 1);
+    }
+    for wrong in [format!("['{KEY}', 'nonsense']"), format!("['{KEY}', 'again={KEY}']")] {
+        assert_eq!(not_allowed(&keys(&wrong)).0, "engine.trusted_keys.1");
+    }
+    assert_eq!(not_allowed(&keys(&format!("'{KEY}'"))).0, "engine.trusted_keys");
+}
+
+#[test]
+fn signatures_are_required_only_where_some_could_count() {
+    let text = format!("[engine]\nrequire_signatures = true\ntrusted_keys = ['{KEY}']");
+    assert!(valid(&text).engine.require_signatures);
+    assert!(!valid("[engine]\nrequire_signatures = false").engine.require_signatures);
+    let (key, allowed) = not_allowed("[engine]\nrequire_signatures = true");
+    assert_eq!(key, "engine.require_signatures");
+    assert!(allowed.contains("trusted_keys"), "{allowed}");
 }
 
 #[test]
 fn a_digest_is_sha256_in_full() {
-    let text = format!("sha256:{}", "0f".repeat(32));
-    let digest =
-        valid(&format!("[strategy.max-pods]\ndigest = '{text}'")).strategies.max_pods.digest.unwrap();
-    assert_eq!(digest.to_string(), text);
+    let text = format!("[strategy.max-pods]\ndigest = '{DIGEST}'");
+    assert_eq!(valid(&text).strategies.max_pods.active.digest, Some(Digest::of(b"")));
     for wrong in [
         "sha256:0f",
         "0f",
         "md5:0f",
+        &DIGEST.to_uppercase(),
         &format!("sha256:{}", "0g".repeat(32)),
         &format!("sha256:{}", "é".repeat(32)),
     ] {
@@ -328,7 +472,7 @@ fn nested_settings_are_flattened() {
     let settings = valid(
         "[strategy.warm-pool.settings]\nwarm_ip_target = 2\naz = { use1-az1 = { weight = -1 } }\nlist = ['a', true]",
     );
-    let mut flat = settings.strategies.warm_pool.settings;
+    let mut flat = settings.strategies.warm_pool.active.settings;
     flat.sort_by(|a, b| a.key.cmp(&b.key));
     let expected = [
         ("az.use1-az1.weight", Value::Int(-1)),
@@ -360,11 +504,18 @@ fn settings_of_a_strategy_are_bounded() {
 #[test]
 fn limits_are_within_what_the_host_can_hold() {
     let limits =
-        valid("[strategy.subnet-selection]\nlimits = { fuel = 1_000_000, deadline_ms = 5, memory_mib = 1 }")
+        valid("[strategy.subnet-selection.limits]\nfuel = 1_000_000\ndeadline_ms = 5\nmemory_mib = 1\ncomponent_mib = 32")
             .strategies
             .subnet_selection
+            .active
             .limits;
-    assert_eq!(limits, StrategyLimits { fuel: 1_000_000, deadline: Duration::from_millis(5), memory_mib: 1 });
+    let expected = StrategyLimits {
+        fuel: 1_000_000,
+        deadline: Duration::from_millis(5),
+        memory_mib: 1,
+        component_mib: 32,
+    };
+    assert_eq!(limits, expected);
     for wrong in [
         "fuel = 0",
         "fuel = 2_000_000_001",
@@ -372,6 +523,8 @@ fn limits_are_within_what_the_host_can_hold() {
         "deadline_ms = 2001",
         "memory_mib = 0",
         "memory_mib = 129",
+        "component_mib = 0",
+        "component_mib = 33",
     ] {
         not_allowed(&format!("[strategy.subnet-selection.limits]\n{wrong}"));
     }

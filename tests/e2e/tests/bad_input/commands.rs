@@ -85,7 +85,11 @@ fn questions_with_wrong_arguments_are_refused_in_one_line() {
         ("max-pods --instance-type m5.large --set a=1", SETTINGS, vec!["a: unknown setting", "--set"]),
         ("max-pods --instance-type m5.large --set cap=x", SETTINGS, vec!["cap", "x", "--set"]),
         ("max-pods --instance-type m5.large --strategy No!", ARGUMENTS, vec!["--strategy `No!`"]),
-        ("max-pods --instance-type m5.large --strategy nosuch", SETTINGS, vec!["nosuch.wasm", "--strategy"]),
+        (
+            "max-pods --instance-type m5.large --strategy nosuch",
+            SETTINGS,
+            vec!["nosuch", "batched", "--strategy"],
+        ),
         (
             &format!("max-pods --instance-type m5.large --strategy {warm_targets}"),
             SETTINGS,
@@ -101,6 +105,11 @@ fn questions_with_wrong_arguments_are_refused_in_one_line() {
         ("plan --instance-type m5.large --pods 3 --colour red", ARGUMENTS, vec!["--colour"]),
         ("explain address 10.0.0", ARGUMENTS, vec!["10.0.0"]),
         ("explain pod web", ARGUMENTS, vec!["NAMESPACE/NAME"]),
+        ("strategy colour", ARGUMENTS, vec!["colour"]),
+        ("strategy history --kind pool", ARGUMENTS, vec!["--kind", "warm-pool", "subnet-selection"]),
+        ("strategy history --decision many", ARGUMENTS, vec!["--decision", "many"]),
+        ("strategy clear-quarantine", ARGUMENTS, vec!["DIGEST|all"]),
+        ("strategy clear-quarantine 12ab", ARGUMENTS, vec!["12ab", "`all`", "digits"]),
         ("colour", ARGUMENTS, vec!["colour"]),
     ] {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -109,7 +118,13 @@ fn questions_with_wrong_arguments_are_refused_in_one_line() {
     }
     let nowhere = std::env::temp_dir().join("e2e-no-daemon.sock");
     let nowhere = nowhere.to_str().unwrap();
-    for words in [["status"].as_slice(), &["explain", "pod", "a/b"]] {
+    for words in [
+        ["status"].as_slice(),
+        &["explain", "pod", "a/b"],
+        &["strategy", "list"],
+        &["strategy", "shadow"],
+        &["strategy", "clear-quarantine", "all"],
+    ] {
         let all: Vec<&str> = words.iter().copied().chain(["--socket", nowhere]).collect();
         says(&run_enid(&all).complaint(UNAVAILABLE), &[nowhere, "enid run", "--socket"]);
     }

@@ -1,13 +1,14 @@
 //! A node at work: the real plugin, the real daemon, real kernels, and a VPC behind the real wire.
 //!
 //! Map: `cni` calls and their results · `supply` where addresses come from · `restart` crashes and orderly ends ·
-//! `reload` settings and components that change · `questions` what people are told.
+//! `reload` settings and components that change · `strategies` who decides · `questions` what people are told.
 #![expect(clippy::unwrap_used, reason = "a test that cannot arrange its world fails")]
 
 mod cni;
 mod questions;
 mod reload;
 mod restart;
+mod strategies;
 mod supply;
 
 use std::collections::BTreeSet;
