@@ -60,12 +60,14 @@ fn words(name: &str, kind: Kind, language: Language) -> [(&'static str, String);
         Language::Rust => "src/lib.rs",
         Language::C | Language::JavaScript | Language::Python => language.marker(),
     };
-    // An interpreter of that size is beyond what a component may have unless the operator says so.
+    // Interpreters need more than a component may have unless the operator says so: JavaScript's for large nodes,
+    // Python's from the start.
     let (flags, limits) = match language {
         Language::Python => {
             (" --component-mib 32 --memory-mib 32", "limits = { component_mib = 32, memory_mib = 32 }\n")
         }
-        Language::C | Language::JavaScript | Language::Rust => ("", ""),
+        Language::JavaScript => (" --fuel 100000000", "limits = { fuel = 100_000_000 }\n"),
+        Language::C | Language::Rust => ("", ""),
     };
     let summary = match kind {
         Kind::MaxPods => "Runs as many pods as there are addresses, and at most so many per vCPU",

@@ -169,7 +169,7 @@ impl Taken {
         let against_floor = |figure: Figure| figure.against("floor: empty program + raw netlink", floor);
         let add = millis(self.add.p50());
         let reference = (millis(self.reference.add.p50()), millis(self.reference.del.p50()));
-        vec![
+        let mut figures = vec![
             Figure::millis("floor: empty static program, p50", self.floor.spawn.p50()),
             Figure::millis("floor: raw netlink for one pod, p50", self.floor.netlink.p50()),
             Figure::millis("ptp + host-local ADD p50", self.reference.add.p50()),
@@ -194,9 +194,6 @@ impl Taken {
                 .against("as many floors, one after the other", millis(self.floor.in_all()))
                 .at_most(2000.0),
             Figure::millis("ADD p50 while the node fills", self.full_add.p50()).against("ADD p50", add),
-            Figure::micros("warm-pool decision p50", self.decision.p50_micros)
-                .against("ADD p50", add * 1000.0)
-                .at_most(100.0),
             Figure::millis(&format!("restart to first ADD with {LEASES} leases, p50"), self.restart.p50())
                 .against("ADD p50", add)
                 .at_most(300.0),
@@ -204,6 +201,27 @@ impl Taken {
             Figure::mebibytes("daemon's resident memory, idle", self.idle_mib).at_most(60.0),
             Figure::mebibytes(&format!("daemon's resident memory, {FULL} pods"), self.full_mib)
                 .against("idle", self.idle_mib),
+        ];
+        figures.extend(self.of_strategies());
+        figures
+    }
+
+    fn of_strategies(&self) -> [Figure; 8] {
+        let Decision { native_p50_micros, .. } = self.decision;
+        let natively = |figure: Figure| figure.against("the same code compiled natively", native_p50_micros);
+        [
+            natively(Figure::micros("warm-pool decision p50, in process", self.decision.p50_micros))
+                .at_most(50.0),
+            natively(Figure::micros("warm-pool decision p50, in a child", self.decision.child_p50_micros))
+                .at_most(80.0),
+            Figure::of_millis("a strategy let in, compiled", self.decision.admission_cold_ms).at_most(1000.0),
+            Figure::of_millis("a strategy loaded from the cache", self.decision.load_cached_ms).at_most(2.0),
+            Figure::of_millis("an endless loop stopped, in process", self.decision.kill_ms).at_most(10.0),
+            Figure::of_millis("an endless loop stopped, in a child", self.decision.kill_child_ms)
+                .at_most(10.0),
+            Figure::mebibytes("engine and strategies, in process", self.decision.memory_mib).at_most(20.0),
+            Figure::mebibytes("engine and strategies, the child", self.decision.memory_child_mib)
+                .at_most(20.0),
         ]
     }
 }

@@ -301,7 +301,8 @@ fn run_programs<'a>(workspace: &Workspace, programs: impl Iterator<Item = &'a Pr
             .current_dir(&program.directory)
             .env("CARGO_MANIFEST_DIR", &program.directory)
             .env("ENID_STRATEGIES", &strategies)
-            .env("ENID_GUESTS", guests::directory(workspace));
+            .env("ENID_GUESTS", guests::directory(workspace))
+            .env("ENID_BIN", workspace.daemon());
         tally.add(counted(&mut command));
     }
     tally

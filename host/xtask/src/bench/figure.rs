@@ -20,7 +20,11 @@ pub(super) struct Figure {
 
 impl Figure {
     pub(super) fn millis(name: &str, value: Duration) -> Self {
-        Self::new(name, millis(value), "ms")
+        Self::of_millis(name, millis(value))
+    }
+
+    pub(super) fn of_millis(name: &str, value: f64) -> Self {
+        Self::new(name, value, "ms")
     }
 
     pub(super) fn micros(name: &str, value: f64) -> Self {

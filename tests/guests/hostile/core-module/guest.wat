@@ -1,3 +1,3 @@
 ;; attacks: admission: a core module without the component
-;; ends in: core-module
+;; ends in: form: core-module
 ;; then: offer a core module

@@ -1,5 +1,6 @@
 ;; attacks: the operator's terminal: it declines with escape sequences
-;; ends in: decide: failure
+;; ends in: corners: failure
+;; asked: failure
 ;; the result's case at 1024, the failure's at 1032, its text at 1036 and 1040
 (data (i32.const 2048) "\1b[2J\nERROR all is lost")
 (func (export "decide") (param i32) (result i32)

@@ -1,3 +1,3 @@
 ;; attacks: admission: nothing at all
-;; ends in: empty
+;; ends in: size: empty
 ;; then: empty

@@ -1,5 +1,6 @@
 ;; attacks: the operator's terminal: it finds a hundred thousand faults with its settings
-;; ends in: check-settings: hostcall-bytes
+;; ends in: settings: hostcall-bytes
+;; asked: an answer
 ;; the list: pointer at 80, length at 84
 (func (export "check-settings") (param i32 i32) (result i32)
   (drop (memory.grow (i32.const 64)))

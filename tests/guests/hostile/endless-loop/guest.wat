@@ -1,5 +1,6 @@
 ;; attacks: the node's CPU: it never answers
-;; ends in: decide: fuel
+;; ends in: corners: fuel
+;; asked: fuel
 (func (export "decide") (param i32) (result i32)
   (loop $again (br $again))
   (unreachable))

@@ -1,5 +1,6 @@
 ;; attacks: EC2: it gives back in every round what it asks for in the next
-;; ends in: decide: refused
+;; ends in: corners: refused
+;; asked: refused
 ;; ready-low at 1032, ready-high at 1036 (present) and 1040
 (func (export "decide") (param i32) (result i32)
   (i32.store (i32.const 1032) (i32.const 20))

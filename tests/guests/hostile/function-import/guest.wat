@@ -1,5 +1,5 @@
 ;; attacks: the sandbox: it wants a plain function from the host
-;; ends in: foreign-import
+;; ends in: imports: foreign-import
 (component
   (import "run-command" (func (param "command" string)))
   (instance $e)

@@ -1,5 +1,6 @@
 ;; attacks: the host's memory: it returns a state of 8 MiB
-;; ends in: decide: hostcall-bytes
+;; ends in: corners: hostcall-bytes
+;; asked: hostcall-bytes
 ;; state: pointer at 1096, length at 1100
 (func (export "decide") (param i32) (result i32)
   (drop (memory.grow (i32.const 200)))

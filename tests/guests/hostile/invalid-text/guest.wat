@@ -1,5 +1,6 @@
 ;; attacks: the host's strings: a reason that is no UTF-8
-;; ends in: decide: lift
+;; ends in: corners: lift
+;; asked: lift
 ;; reason: pointer at 1072, length at 1076
 (data (i32.const 2048) "\ff\fe\c0")
 (func (export "decide") (param i32) (result i32)

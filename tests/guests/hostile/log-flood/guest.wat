@@ -1,5 +1,6 @@
 ;; attacks: the log: it writes lines as fast as it can
-;; ends in: decide: deadline
+;; ends in: corners: deadline
+;; asked: deadline
 ;; fuel: 2000000000
 ;; deadline-ms: 20
 (data (i32.const 2048) "\1b[31mfake\nlines\n")

@@ -1,3 +1,3 @@
 ;; attacks: the compiler: it uses 64-bit memory
-;; ends in: invalid
+;; ends in: compile: invalid
 (memory i64 1)

@@ -1,3 +1,3 @@
 ;; attacks: admission: it is a component, but no strategy
-;; ends in: no-kind
+;; ends in: kind: no-kind
 (component)

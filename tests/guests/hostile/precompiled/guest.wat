@@ -1,3 +1,3 @@
 ;; attacks: the sandbox: machine code that no compiler of ours has made
-;; ends in: precompiled
+;; ends in: form: precompiled
 ;; then: precompile

@@ -1,5 +1,6 @@
 ;; attacks: the node's memory by another way: it grows a table
-;; ends in: decide: tables
+;; ends in: corners: tables
+;; asked: tables
 (table $t 1 funcref)
 (func (export "decide") (param i32) (result i32)
   (loop $again

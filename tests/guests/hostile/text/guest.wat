@@ -1,3 +1,3 @@
 ;; attacks: admission: the text form instead of the binary
-;; ends in: not-wasm
+;; ends in: form: not-wasm
 ;; then: offer text

@@ -1,3 +1,3 @@
 ;; attacks: the compiler: it uses atomic instructions
-;; ends in: invalid
+;; ends in: compile: invalid
 (func (result i32) (i32.atomic.load (i32.const 0)))

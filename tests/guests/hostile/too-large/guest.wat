@@ -1,3 +1,4 @@
 ;; attacks: the compiler: more bytes than it should have to read
-;; ends in: too-large
+;; ends in: size: too-large
+;; asked: an answer
 ;; then: pad beyond the limit

@@ -1,3 +1,3 @@
 ;; attacks: admission: half a component
-;; ends in: invalid
+;; ends in: compile: invalid
 ;; then: truncate

@@ -1,5 +1,5 @@
 ;; attacks: the sandbox: it wants the environment of the daemon
-;; ends in: foreign-import
+;; ends in: imports: foreign-import
 (component
   (import "wasi:cli/environment@0.2.0" (instance
     (export "get-environment" (func (result (list (tuple string string)))))))

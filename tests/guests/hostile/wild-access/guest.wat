@@ -1,4 +1,5 @@
 ;; attacks: the host's memory: it reads far beyond its own
-;; ends in: decide: trap
+;; ends in: corners: trap
+;; asked: trap
 (func (export "decide") (param i32) (result i32)
   (i32.load (i32.const -4)))

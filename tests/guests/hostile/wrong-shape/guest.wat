@@ -1,5 +1,5 @@
 ;; attacks: the host's types: the names are right, the types are not
-;; ends in: mismatch
+;; ends in: start: mismatch
 (component
   (core module $m (func (export "f") (result i32) (i32.const 1)))
   (core instance $i (instantiate $m))

@@ -109,13 +109,26 @@ pub(crate) fn from_subnets(proposal: ss::Proposal) -> Proposal<Vec<Ranked>> {
 }
 
 /// As the host words it: bounded to 256 bytes.
-pub(crate) fn from_failure(failure: enid_guest::Failure) -> String {
-    let words = match failure {
-        enid_guest::Failure::Settings(why) => format!("settings: {why}"),
-        enid_guest::Failure::Unsupported(why) => format!("unsupported: {why}"),
-        enid_guest::Failure::Internal(why) => format!("internal: {why}"),
-    };
-    enid_core::admission::printable(&words, 256)
+pub(crate) fn from_failure(failure: enid_guest::Failure) -> Declined {
+    let bounded = |words: &str| enid_core::admission::printable(words, 256);
+    match failure {
+        enid_guest::Failure::Settings(why) => Declined::Settings(bounded(&why)),
+        enid_guest::Failure::Unsupported(why) => Declined::Unsupported(bounded(&why)),
+        enid_guest::Failure::Internal(why) => Declined::Failure(bounded(&why)),
+    }
+}
+
+/// Why there is no answer, in the strategy's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Declined {
+    Failure(String),
+    Settings(String),
+    Unsupported(String),
+}
+
+/// Settings as the host hands them over.
+pub(crate) fn in_settings(of_host: &[Setting]) -> Vec<enid_guest::Setting> {
+    settings(of_host)
 }
 
 fn outcome(outcome: enid_guest::Outcome) -> Outcome {

@@ -1,4 +1,4 @@
-;; A warm-pool component around a core module that a test supplies.
+;; A max-pods component around a core module that a test supplies.
 ;;
 ;; The module gets memory 0 and `$emit`, and exports `realloc`, `describe`, `check-settings`, `decide` and
 ;; `post-decide` in the canonical ABI of `enid:strategy@0.1.0`.
@@ -19,15 +19,6 @@
   (export $context "context" (type $context'))
   (type $mode' (enum "secondary-ip" "prefix"))
   (export $mode "mode" (type $mode'))
-  (type $role' (enum "absent" "excluded" "included"))
-  (export $role "role-tag" (type $role'))
-  (type $cluster' (enum "any" "ours" "foreign"))
-  (export $cluster "cluster-tag" (type $cluster'))
-  (type $subnet' (record
-    (field "free" u32) (field "total" u32) (field "free-blocks" u32) (field "primary" bool)
-    (field "role" $role) (field "cluster" $cluster) (field "recent-failures" u32) (field "in-flight" u32)
-    (field "enis" u32) (field "hints" (list $setting))))
-  (export $subnet "subnet-use" (type $subnet'))
   (type $outcome' (record
     (field "reason" string) (field "next-check-ms" (option u64)) (field "state" (list u8))
     (field "annotations" (list $setting))))
@@ -40,42 +31,12 @@
   (export $descriptor "descriptor" (type $descriptor'))
   (type $issue' (record (field "key" string) (field "message" string)))
   (export $issue "issue" (type $issue'))
-  (type $limits' (record
-    (field "max-enis" u32) (field "slots-per-eni" u32) (field "addresses-per-slot" u32) (field "prefixes" bool)
-    (field "trunk-reserve" u32)))
-  (export $limits "limits" (type $limits'))
-  (type $phase' (enum "coming" "ready" "leaving"))
-  (export $phase "eni-phase" (type $phase'))
-  (type $eni' (record
-    (field "slot" u16) (field "card" u16) (field "subnet" u16) (field "phase" $phase) (field "primary" bool)
-    (field "age-ms" u64) (field "capacity" u32) (field "assigned" u32) (field "free" u32) (field "bound" u32)
-    (field "cooling" u32) (field "prefixes" u32) (field "idle-ms" u64)))
-  (export $eni "eni-use" (type $eni'))
-  (type $block' (record (field "slot" u16) (field "bound" u16) (field "cooling" u16)))
-  (export $block "block-use" (type $block'))
-  (type $demand' (record
-    (field "added" u32) (field "removed" u32) (field "waited" u32) (field "failed" u32) (field "peak" u32)))
-  (export $demand "demand" (type $demand'))
-  (type $pressure' (record
-    (field "throttled" bool) (field "budget-milli" u32) (field "in-flight-enis" u32)
-    (field "in-flight-addresses" u32)))
-  (export $pressure "pressure" (type $pressure'))
-  (type $pods' (record (field "bound" u32) (field "waiting" u32) (field "expected" u32) (field "max" u32)))
-  (export $pods "pod-counts" (type $pods'))
   (type $snapshot' (record
-    (field "context" $context) (field "mode" $mode) (field "limits" $limits) (field "enis" (list $eni))
-    (field "blocks" (list $block)) (field "bucket-ms" u64) (field "history" (list $demand))
-    (field "subnets" (list $subnet)) (field "pressure" $pressure) (field "pods" $pods)))
+    (field "context" $context) (field "mode" $mode) (field "instance-type" string) (field "max-enis" u32)
+    (field "ipv4-per-eni" u32) (field "prefixes" bool) (field "vcpus" u32) (field "memory-mib" u64)
+    (field "custom-networking" bool) (field "reserved-enis" u32) (field "uncapped" bool)))
   (export $snapshot "snapshot" (type $snapshot'))
-  (type $grain' (enum "address" "prefix" "eni"))
-  (export $grain "grain" (type $grain'))
-  (type $placement' (enum "pack" "spread"))
-  (export $placement "placement" (type $placement'))
-  (type $band' (record
-    (field "ready-low" u32) (field "ready-high" (option u32)) (field "total-floor" u32) (field "grain" $grain)
-    (field "keep-free" u32) (field "release-after-ms" u64) (field "placement" $placement)))
-  (export $band "band" (type $band'))
-  (type $proposal' (record (field "target" $band) (field "outcome" $outcome)))
+  (type $proposal' (record (field "target" u32) (field "outcome" $outcome)))
   (export $proposal "proposal" (type $proposal'))
 
   (core module $libc (memory (export "memory") 4))
@@ -103,7 +64,8 @@
   (func $decide (param "snapshot" $snapshot) (result (result $proposal (error $failure)))
     (canon lift (core func $decide') (memory $memory) (realloc $realloc) (post-return $post-decide)))
   (instance $plugin (export "describe" (func $describe)) (export "check-settings" (func $check-settings)))
-  (instance $warm-pool (export "decide" (func $decide)))
+  (instance $max-pods (export "decide" (func $decide)))
   (export "enid:strategy/plugin@0.1.0" (instance $plugin))
-  (export "enid:strategy/warm-pool@0.1.0" (instance $warm-pool))
+  (export "enid:strategy/max-pods@0.1.0" (instance $max-pods))
+  {{beside}}
 )

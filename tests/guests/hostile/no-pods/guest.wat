@@ -1,0 +1,7 @@
+;; attacks: the node: it may run no pod at all
+;; ends in: corners: refused
+;; asked: refused
+;; kind: max-pods
+(func (export "decide") (param i32) (result i32)
+  (i32.store (i32.const 1032) (i32.const 0))
+  (i32.const 1024))
