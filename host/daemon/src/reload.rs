@@ -121,7 +121,8 @@ impl Reloader {
             }
         };
         self.keep_what_needs_a_restart(&mut document.settings);
-        let mut after = match strategies::choose(&document) {
+        // Reads files, and asks components when something is wrong: EC2's replies must not wait for that.
+        let mut after = match tokio::task::block_in_place(|| strategies::choose(&document)) {
             Ok(after) => PolicyConfig { house: self.chosen.house.clone(), ..after },
             Err(problems) => {
                 return self
@@ -131,7 +132,7 @@ impl Reloader {
         let differs = |kind: &Kind| after.of(*kind) != self.chosen.of(*kind);
         let changed: Vec<Kind> = Kind::ALL.into_iter().filter(differs).collect();
         // Also what a refused change names is watched: another file may put it right.
-        let found = Contents::of(&[&after, &self.chosen]);
+        let found = tokio::task::block_in_place(|| Contents::of(&[&after, &self.chosen]));
         self.note_strays(&found, &changed);
         self.contents = found;
         if let Err(why) = self.admissible(&document, &after, &changed).await {

@@ -33,6 +33,8 @@ use crate::strategies;
 /// The priority of the threads that an ADD waits for. They need less than a millisecond for a pod; on a busy node they
 /// would wait several for every turn, a whole slice of each program before them.
 const NICE: i32 = -10;
+/// How long files, EC2 calls and trials of components may go on after the end.
+const LAST_ERRANDS: Duration = Duration::from_secs(2);
 /// Tries to reach metadata before the journal's word is taken.
 const IDENTITY_TRIES: u32 = 3;
 /// How long the spool may be locked by a plugin that writes to it.
@@ -67,7 +69,10 @@ pub(crate) fn run(config: &Path) -> Result<(), Failure> {
     if let Err(why) = rustix::process::setpriority_process(None, NICE) {
         warn!(reason = %why, "ADDs get no priority on a busy node; allow CAP_SYS_NICE or start with a lower nice value");
     }
-    front.block_on(daemon(document, chosen, errands.handle()))
+    let ended = front.block_on(daemon(document, chosen, errands.handle()));
+    // A component that is being tried out is not worth waiting for.
+    errands.shutdown_timeout(LAST_ERRANDS);
+    ended
 }
 
 async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> Result<(), Failure> {

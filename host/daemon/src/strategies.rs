@@ -8,6 +8,7 @@ mod shelf;
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Error;
@@ -158,6 +159,8 @@ pub(crate) fn components(lineup: &Lineup) -> impl Iterator<Item = (&PathBuf, &Di
 pub(crate) fn digest_of(file: &Path) -> std::io::Result<Digest> {
     let most = u64::try_from(Limits::most().component_bytes).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
-    File::open(file)?.take(most).read_to_end(&mut bytes)?;
+    // Without this, opening a FIFO would wait for somebody who writes to it.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    File::options().read(true).custom_flags(nonblocking).open(file)?.take(most).read_to_end(&mut bytes)?;
     Ok(Digest::of(&bytes))
 }

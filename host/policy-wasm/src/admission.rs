@@ -9,6 +9,7 @@ mod trial;
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use crate::fault::{Failing, Fault, Unloadable};
 use crate::limits::{LimitOutOfRange, Limits};
 use crate::runtime::{Guest, Issue, Runtime};
 use crate::schema::Schema;
+pub(crate) use trial::REPLAY_FUEL;
 pub use trial::Trial;
 
 /// Bytes of a signature file: minisign's has some 300.
@@ -355,7 +357,9 @@ impl Offer {
 
 /// A regular file, up to `most` bytes of it: a FIFO or device would block or never end.
 fn read_file(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-    let file = File::open(path)?;
+    // Without this, opening a FIFO would wait for somebody who writes to it.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(std::io::Error::other("not a regular file"));
     }
@@ -419,7 +423,7 @@ pub fn examine(
     Ok(Examined { artifact, guest, digest, signed_by, trial })
 }
 
-/// Whose signature counts. A signature that is there must be good even where none is required.
+/// Whose signature counts. Where keys are trusted, a signature that is there must be good even if none is required.
 fn signature(offer: &Offer, trust: &Trust) -> Result<Option<String>, Inadmissible> {
     match &offer.signature {
         Some(text) if !trust.keys.is_empty() => {

@@ -9,7 +9,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 
 /// Bytes of machine code for one component at most; the largest interpreter compiled to WebAssembly that we
 /// met has a third of it.
-pub(crate) const MAX_CODE: usize = 256 << 20;
+pub(crate) const MAX_CODE: usize = 96 << 20;
 
 /// What makes an anonymous file immutable, for everyone and for good.
 const SEALS: SealFlags =

@@ -66,6 +66,21 @@ impl Comparison {
         self.last_failure = Some(why.to_owned());
     }
 
+    /// Adds what was seen since.
+    pub fn add(&mut self, since: Self) {
+        let Self { strategy: _, compared, agreed, difference, worst, failed, last_failure, skipped } = since;
+        self.compared += compared;
+        self.agreed += agreed;
+        self.difference = self.difference.saturating_add(difference);
+        self.failed += failed;
+        self.skipped += skipped;
+        self.last_failure = last_failure.or(self.last_failure.take());
+        let apart = |worst: &Worst| worst.difference.unsigned_abs();
+        if worst.as_ref().map(apart) > self.worst.as_ref().map(apart) {
+            self.worst = worst;
+        }
+    }
+
     /// Thousandths of the snapshots on which the targets were the same; `None` before the first.
     pub fn agreement_milli(&self) -> Option<u64> {
         let all = self.compared + self.failed;
@@ -103,6 +118,20 @@ impl std::fmt::Display for Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_seen_in_pieces_adds_up() {
+        let (mut whole, mut sum) = (Comparison::with("next"), Comparison::with("next"));
+        for (decision, difference) in [(1, 0), (2, 3), (3, -4), (4, 4)] {
+            let mut piece = Comparison::default();
+            for seen in [&mut whole, &mut piece] {
+                seen.both(decision, difference, &5, &(5 + difference));
+                seen.failed("it trapped");
+            }
+            sum.add(piece);
+        }
+        assert_eq!(sum, whole);
+    }
 
     #[test]
     fn agreement_mean_and_worst_are_told() {

@@ -142,7 +142,7 @@ impl Default for PolicyConfig {
 pub struct Trust {
     /// Keys whose signatures count.
     pub keys: TrustedKeys,
-    /// Whether a component without a signature of one of them is refused; a bad signature always is.
+    /// Whether a component without a signature of one of them is refused; where there are keys, a bad one always is.
     pub required: bool,
 }
 

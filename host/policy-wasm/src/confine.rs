@@ -95,8 +95,8 @@ pub(crate) struct Bounds {
     pub address_space: u64,
     /// Private memory, bytes.
     pub data: u64,
-    /// Processor time, seconds.
-    pub cpu_secs: u64,
+    /// Processor time, seconds; `None`: as long as it lives.
+    pub cpu_secs: Option<u64>,
     /// Bytes of a file that it writes.
     pub file_size: u64,
     /// Open descriptors.
@@ -288,15 +288,16 @@ fn drop_capabilities() -> Result<(), ConfineError> {
 }
 
 fn limit(bounds: &Bounds) -> Result<(), ConfineError> {
-    for (resource, most) in [
+    let cpu = bounds.cpu_secs.map(|most| (Resource::Cpu, most));
+    let others = [
         (Resource::As, bounds.address_space),
         (Resource::Core, 0),
-        (Resource::Cpu, bounds.cpu_secs),
         (Resource::Data, bounds.data),
         (Resource::Fsize, bounds.file_size),
         (Resource::Memlock, 0),
         (Resource::Nofile, bounds.files),
-    ] {
+    ];
+    for (resource, most) in others.into_iter().chain(cpu) {
         bound(resource, most).map_err(ConfineError::at("limit resources"))?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Bounds on one call; every one is enforced, and each has a most that the operator may raise it to.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
-    /// Instructions, roughly: 20 million are some 2 ms of ordinary code, and 10 ms of empty loops.
+    /// Instructions, roughly: 15 million are 8 ms of empty loops, and less of other code.
     pub fuel: u64,
     /// Wall time, the backstop behind fuel; coarse, and longer on a busy machine.
     pub deadline: Duration,
@@ -30,7 +30,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            fuel: 20_000_000,
+            fuel: 15_000_000,
             deadline: Duration::from_millis(50),
             memory: 16 << 20,
             hostcall_bytes: 256 << 10,

@@ -172,9 +172,8 @@ impl Quarantine {
 
     /// Forgets what is held against the components whose digests start with `prefix`; says how many were out.
     pub fn clear(&mut self, prefix: &str) -> usize {
-        let out = |all: &Self| {
-            all.written.len() + all.cases.values().filter(|case| case.out.is_some()).count()
-        };
+        let out =
+            |all: &Self| all.written.len() + all.cases.values().filter(|case| case.out.is_some()).count();
         let before = out(self);
         self.written.retain(|quarantined| !quarantined.digest.starts_with(prefix));
         self.cases.retain(|digest, _| !digest.starts_with(prefix));

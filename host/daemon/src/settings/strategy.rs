@@ -124,7 +124,7 @@ impl Source {
 /// What one decision of a component may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StrategyLimits {
-    /// `fuel`: instructions, roughly. Default 20 million: at most some 10 ms, a thousand times what shipped ones use.
+    /// `fuel`: instructions, roughly. Default 15 million: at most some 8 ms, a thousand times what shipped ones use.
     pub fuel: u64,
     /// `deadline_ms`: wall time. Default 50 ms: the backstop when the machine is busy.
     pub deadline: Duration,
@@ -136,7 +136,7 @@ pub struct StrategyLimits {
 
 impl Default for StrategyLimits {
     fn default() -> Self {
-        Self { fuel: 20_000_000, deadline: Duration::from_millis(50), memory_mib: 16, component_mib: 4 }
+        Self { fuel: 15_000_000, deadline: Duration::from_millis(50), memory_mib: 16, component_mib: 4 }
     }
 }
 

@@ -13,7 +13,7 @@ use crate::runtime::Guest;
 
 /// Fuel that asking about recorded snapshots may use in total: what compiled strategies need for all of them,
 /// and some tens of answers of an interpreted one.
-const REPLAY_FUEL: u64 = 2_000_000_000;
+pub(crate) const REPLAY_FUEL: u64 = 2_000_000_000;
 
 /// What a trial came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

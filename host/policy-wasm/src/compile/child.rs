@@ -53,7 +53,7 @@ mod signal {
 const BOUNDS: Bounds = Bounds {
     address_space: 2 * MEMORY,
     data: MEMORY,
-    cpu_secs: CPU_SECS,
+    cpu_secs: Some(CPU_SECS),
     file_size: MAX_CODE as u64,
     files: 16,
     nice: 10,

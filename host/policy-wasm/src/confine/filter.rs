@@ -33,9 +33,15 @@ enum When {
     NeverExecutable,
     /// The third argument is a protection without execution; running, also one without writing.
     WritableOrExecutable,
+    /// The second argument is one of [`HARMLESS`].
+    Harmless,
     /// The first argument is this process.
     Itself,
 }
+
+/// What may be done to a descriptor with `fcntl`: looking at its flags, another one for the same, seals. Above all
+/// not `F_SETOWN` and `F_SETSIG`, which have the kernel send signals to others.
+const HARMLESS: [u64; 5] = [1, 3, 1030, 1033, 1034];
 
 /// A call's number.
 ///
@@ -65,7 +71,7 @@ const ALLOWED: &[(Number, When)] = &[
     (Number(5, 80), When::Always),    // fstat
     (Number(17, 67), When::Always),   // pread64
     (Number(18, 68), When::Always),   // pwrite64
-    (Number(72, 25), When::Always),   // fcntl: seals
+    (Number(72, 25), When::Harmless), // fcntl
     (Number(44, 206), When::Running), // sendto
     (Number(47, 212), When::Running), // recvmsg
     // Threads that are there, time, chance for hash tables.
@@ -114,6 +120,10 @@ impl When {
             (When::NeverExecutable, Calls::Compile | Calls::Run)
             | (When::WritableOrExecutable, Calls::Compile) => Some(vec![without(EXEC)?]),
             (When::WritableOrExecutable, Calls::Run) => Some(vec![without(EXEC)?, without(WRITE)?]),
+            (When::Harmless, Calls::Compile | Calls::Run) => {
+                let rules = HARMLESS.map(|command| rule(1, SeccompCmpOp::Eq, command));
+                Some(rules.into_iter().collect::<io::Result<_>>()?)
+            }
             (When::Itself, Calls::Compile | Calls::Run) => {
                 let this = u64::from(std::process::id());
                 Some(vec![rule(0, SeccompCmpOp::Eq, this)?])

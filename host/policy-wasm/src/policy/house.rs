@@ -1,6 +1,6 @@
 //! What all ladders share: the compiler, the places where components run, quarantine, and what is written down.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -228,6 +228,8 @@ impl Suspect {
 #[derive(Debug)]
 struct Errands {
     queue: Option<SyncSender<Errand>>,
+    /// Set when what is still queued is not worth waiting for.
+    over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -236,19 +238,26 @@ type Errand = Box<dyn FnOnce() + Send>;
 impl Errands {
     fn start() -> std::io::Result<Self> {
         let (queue, errands) = sync_channel::<Errand>(ERRANDS);
+        let over = Arc::new(AtomicBool::new(false));
+        let theirs = Arc::clone(&over);
         let thread = std::thread::Builder::new().name("strategy-errands".into()).spawn(move || {
             // Only a kindness: without it the errands run at the priority of the rest.
             let _refused = rustix::process::setpriority_process(None, NICE);
             for errand in errands {
-                errand();
+                if theirs.load(Ordering::Relaxed) {
+                    break;
+                }
+                // Its panic has been reported; the next errand is another matter.
+                let _panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(errand));
             }
         })?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        Ok(Self { queue: Some(queue), over, thread: Some(thread) })
     }
 }
 
 impl Drop for Errands {
     fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
         drop(self.queue.take());
         let Some(thread) = self.thread.take() else { return };
         // The last errand may hold the last handle on the house; a thread cannot wait for itself.

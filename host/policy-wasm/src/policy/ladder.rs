@@ -193,15 +193,7 @@ impl<Q: Question> Ladder<Q> {
     fn ask_primary(&self, asking: &mut Asking<'_, Q>) -> (Attempt, Option<Found<Q::Target>>) {
         let strategy = self.primary();
         let snapshot = asking.snapshot_for(strategy, 0);
-        let standing = asking.house.standing(strategy.digest(), asking.context.now_ms);
-        if standing != Standing::Good {
-            asking.faults.push(format!("{}: it is in quarantine", strategy.label()));
-            if let Some(loaded) = strategy.component().filter(|_| standing == Standing::Probe) {
-                let (suspect, house, question) =
-                    (Suspect::of(loaded), Arc::clone(asking.house), snapshot.clone());
-                // When there is too much to do aside, the next question probes.
-                let _later = asking.house.run_aside(move || suspect.probe(&house, &question));
-            }
+        if !asking.may_ask(strategy, &snapshot) {
             let attempt = Attempt {
                 snapshot,
                 answer: None,
@@ -238,15 +230,17 @@ impl<Q: Question> Ladder<Q> {
     /// Asks one fallback; on success its new state is kept, otherwise the fault is noted.
     fn ask_fallback(&self, position: usize, asking: &mut Asking<'_, Q>) -> Option<Found<Q::Target>> {
         let strategy = &self.strategies[position];
-        if asking.house.standing(strategy.digest(), asking.context.now_ms) != Standing::Good {
-            asking.faults.push(format!("{}: it is in quarantine", strategy.label()));
+        let snapshot = asking.snapshot_for(strategy, position);
+        if !asking.may_ask(strategy, &snapshot) {
             return None;
         }
-        let snapshot = asking.snapshot_for(strategy, position);
         let Asked { result, cost } = strategy.ask(asking.question, &snapshot);
         match admitted(asking.question, result) {
             Ok((_, admitted)) => {
                 asking.memory.states[position].clone_from(&admitted.outcome.state);
+                if let Some(digest) = strategy.digest() {
+                    asking.house.answered(digest);
+                }
                 let fuel = strategy.component().map(|_| cost.fuel);
                 Some(Found { admitted, rung: Rung::Fallback, strategy: strategy.label().to_owned(), fuel })
             }
@@ -292,6 +286,21 @@ impl<Q: Question> Asking<'_, Q> {
         self.question.asked(context)
     }
 
+    /// Whether the strategy is asked. One in quarantine is not, but may be probed with this question.
+    fn may_ask(&mut self, strategy: &Strategy<Q>, snapshot: &Snapshot) -> bool {
+        let standing = self.house.standing(strategy.digest(), self.context.now_ms);
+        if standing == Standing::Good {
+            return true;
+        }
+        self.faults.push(format!("{}: it is in quarantine", strategy.label()));
+        if let Some(loaded) = strategy.component().filter(|_| standing == Standing::Probe) {
+            let (suspect, house, question) = (Suspect::of(loaded), Arc::clone(self.house), snapshot.clone());
+            // When there is too much to do aside, the next question probes.
+            let _later = self.house.run_aside(move || suspect.probe(&house, &question));
+        }
+        false
+    }
+
     /// Notes a failure, and holds it against the component when it is to blame.
     fn note(&mut self, strategy: &Strategy<Q>, failing: &Failing, snapshot: &Snapshot) {
         let why = failing.to_string();
@@ -314,10 +323,13 @@ impl<Q: Question> Asking<'_, Q> {
 }
 
 /// A proposal, and what the host's rules made of it.
-type Judged<Q> = (Proposal<<Q as Question>::Proposed>, Admitted<<Q as Question>::Target>);
+pub(super) type Judged<Q> = (Proposal<<Q as Question>::Proposed>, Admitted<<Q as Question>::Target>);
 
 /// What the host's rules make of an answer.
-fn admitted<Q: Question>(question: &Q, result: Result<Answer, Fault>) -> Result<Judged<Q>, Failing> {
+pub(super) fn admitted<Q: Question>(
+    question: &Q,
+    result: Result<Answer, Fault>,
+) -> Result<Judged<Q>, Failing> {
     let proposal = Q::proposed(result?).ok_or_else(another_kind)?;
     let admitted = question.admit(proposal.clone())?;
     Ok((proposal, admitted))

@@ -1,10 +1,11 @@
 //! A strategy that is shown every snapshot and never heeded.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use enid_core::document::Snapshot;
 use enid_core::snapshot::Context;
 
+use super::ladder::admitted;
 use super::strategy::{Asked, Strategy};
 use crate::comparison::Comparison;
 use crate::question::Question;
@@ -13,6 +14,7 @@ use crate::question::Question;
 #[derive(Debug)]
 pub(super) struct Shadow<Q: Question> {
     strategy: Strategy<Q>,
+    /// Held for moments only, never while the strategy is asked: decisions come here too.
     seen: Mutex<Watched>,
 }
 
@@ -33,49 +35,53 @@ impl<Q: Question> Shadow<Q> {
     }
 
     pub(super) fn comparison(&self) -> Comparison {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).comparison.clone()
+        self.seen().comparison.clone()
     }
 
     /// Shows it the question that was answered with `live`.
     pub(super) fn watch(&self, snapshot: &Snapshot, live: &Q::Target) {
         let Some(question) = Q::of(snapshot) else { return };
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let Watched { state, comparison } = &mut *seen;
-        compare(&self.strategy, question, state, live, comparison);
+        // One question at a time gets here, on the errands' thread.
+        let mut state = self.seen().state.clone();
+        let mut one = Comparison::default();
+        compare(&self.strategy, question, &mut state, live, &mut one);
+        let mut seen = self.seen();
+        seen.state = state;
+        seen.comparison.add(one);
     }
 
     /// There was no time to show it a question.
     pub(super) fn skip(&self) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).comparison.skipped += 1;
+        self.seen().comparison.skipped += 1;
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Watched> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Asks `strategy`, hands on its state, and notes how far it is from `live`.
+/// Asks `strategy`, hands on its state, and notes how far it is from `live`; says what fuel that took.
 pub(super) fn compare<Q: Question>(
     strategy: &Strategy<Q>,
     question: &Q,
     state: &mut Vec<u8>,
     live: &Q::Target,
     comparison: &mut Comparison,
-) {
+) -> u64 {
     let context = Context {
         settings: strategy.settings().to_vec(),
         state: state.clone(),
         ..question.context().clone()
     };
     let number = context.sequence;
-    let Asked { result, .. } = strategy.ask(question, &question.asked(context));
-    let proposal = match result {
-        Ok(answer) => Q::proposed(answer),
-        Err(fault) => return comparison.failed(&fault.to_string()),
-    };
-    let Some(proposal) = proposal else { return comparison.failed("it answered another kind of question") };
-    match question.admit(proposal) {
-        Ok(admitted) => {
+    let Asked { result, cost } = strategy.ask(question, &question.asked(context));
+    match admitted(question, result) {
+        Ok((_, admitted)) => {
             let difference = question.difference(live, &admitted.target);
             comparison.both(number, difference, &Q::shown(live), &Q::shown(&admitted.target));
             *state = admitted.outcome.state;
         }
-        Err(violation) => comparison.failed(&violation.to_string()),
+        Err(failing) => comparison.failed(&failing.to_string()),
     }
+    cost.fuel
 }

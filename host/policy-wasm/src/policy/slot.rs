@@ -13,6 +13,7 @@ use super::ladder::{Climbed, Ladder};
 use super::shadow::{Shadow, compare};
 use super::strategy::Strategy;
 use super::{LoadError, Report};
+use crate::admission::REPLAY_FUEL;
 use crate::comparison::Comparison;
 use crate::config::{Lineup, MAX_FALLBACKS, PolicyConfig};
 use crate::fault::{Failing, Fault};
@@ -69,7 +70,7 @@ impl<Q: Question> Slot<Q> {
     pub(super) fn load(house: &Arc<House>, config: &PolicyConfig) -> Result<Self, LoadError> {
         let started = Instant::now();
         let candidates = Candidates::<Q>::examine(house, config, &[])?;
-        let ladder = candidates.go_live(house, None)?;
+        let ladder = candidates.go_live(house)?.onto_ladder(None);
         let origin = Origin { took: started.elapsed(), ..Origin::default() };
         let past = house.recorder.as_ref().map(|recorder| History::read(recorder.directory(), Q::KIND));
         let past = past.transpose().unwrap_or_else(|why| {
@@ -91,10 +92,14 @@ impl<Q: Question> Slot<Q> {
         let recent: Vec<Recent<Q>> = self.recent().iter().cloned().collect();
         let snapshots: Vec<Arc<Snapshot>> = recent.iter().map(|one| Arc::clone(&one.snapshot)).collect();
         let candidates = Candidates::<Q>::examine(house, config, &snapshots)?;
-        let before = self.force();
         let divergence = candidates.divergence(&recent);
         tracing::info!(kind = %Q::KIND, strategy = candidates.active.label(), %divergence, "differs from the strategy in force");
-        let ladder = candidates.go_live(house, Some(&before.ladder))?;
+        let live = candidates.go_live(house)?;
+        // From here to the switch nothing is decided: what the one in force remembers is handed on whole, and who it
+        // would be taken back for cannot change.
+        let mut force = self.force.write().unwrap_or_else(PoisonError::into_inner);
+        let before = Arc::clone(&force);
+        let ladder = live.onto_ladder(Some(&before.ladder));
         let origin = Origin {
             replaced: Some(before.ladder.primary().label().to_owned()),
             divergence: Some(divergence),
@@ -109,8 +114,8 @@ impl<Q: Question> Slot<Q> {
             let refuge = before.refuge().unwrap_or(before);
             Probation { left: PROBATION, forgiven: 0, previous: refuge }
         });
-        let force = Arc::new(InForce::new(ladder, origin, probation));
-        *self.force.write().unwrap_or_else(PoisonError::into_inner) = force;
+        *force = Arc::new(InForce::new(ladder, origin, probation));
+        drop(force);
         Ok(self.report(house))
     }
 
@@ -148,9 +153,9 @@ impl<Q: Question> Slot<Q> {
     pub(super) fn decide(&self, house: &Arc<House>, question: &Q) -> Decision<Q::Target> {
         let force = self.force();
         let climbed = force.ladder.decide(house, self.number(), question);
-        let failed = climbed.failed.clone();
+        let (failed, rung) = (climbed.failed.clone(), climbed.decision.rung);
         let decision = self.keep(house, &force, climbed);
-        let Some(previous) = force.step_on(failed.as_ref()) else { return decision };
+        let Some(previous) = force.step_on(failed.as_ref(), rung) else { return decision };
         self.roll_back(&force, previous, &decision.faults);
         let force = self.force();
         let mut again = self.keep(house, &force, force.ladder.decide(house, self.number(), question));
@@ -222,7 +227,9 @@ impl<Q: Question> InForce<Q> {
     }
 
     /// One more decision; the strategy to go back to when this one must be taken back.
-    fn step_on(&self, failed: Option<&Failing>) -> Option<Arc<Self>> {
+    ///
+    /// Only answers of its own count: one in quarantine, or one that could not be asked, has shown nothing.
+    fn step_on(&self, failed: Option<&Failing>, rung: Rung) -> Option<Arc<Self>> {
         let mut probation = self.probation();
         let on = probation.as_mut()?;
         match failed {
@@ -230,9 +237,9 @@ impl<Q: Question> InForce<Q> {
                 on.forgiven += 1;
             }
             Some(_) => return probation.take().map(|on| on.previous),
+            None if rung == Rung::Live => on.left -= 1,
             None => {}
         }
-        on.left -= 1;
         if on.left == 0 {
             // What it replaced is not needed any more.
             *probation = None;
@@ -280,20 +287,30 @@ impl<Q: Question> Candidates<Q> {
     fn divergence(&self, recent: &[Recent<Q>]) -> Comparison {
         let mut comparison = Comparison::with(self.active.label());
         let mut state = Vec::new();
+        let mut fuel = 0_u64;
         for Recent { snapshot, target } in recent {
-            if let Some(question) = Q::of(snapshot) {
-                compare(&self.active, question, &mut state, target, &mut comparison);
+            if fuel > REPLAY_FUEL {
+                comparison.skipped += 1;
+            } else if let Some(question) = Q::of(snapshot) {
+                fuel += compare(&self.active, question, &mut state, target, &mut comparison);
             }
         }
         comparison
     }
 
     /// Loads them where they answer in earnest; the shadow never does.
-    fn go_live(self, house: &House, old: Option<&Ladder<Q>>) -> Result<Ladder<Q>, LoadError> {
-        let mut strategies = vec![self.active.go_live(house)?];
-        for fallback in self.fallbacks {
-            strategies.push(fallback.go_live(house)?);
-        }
-        Ok(Ladder::new(strategies, self.shadow.map(Shadow::new), old))
+    fn go_live(self, house: &House) -> Result<Self, LoadError> {
+        let fallbacks = self.fallbacks.into_iter().map(|fallback| fallback.go_live(house));
+        Ok(Self {
+            active: self.active.go_live(house)?,
+            fallbacks: fallbacks.collect::<Result<_, _>>()?,
+            ..self
+        })
+    }
+
+    /// The ladder over them; what `old` remembers is carried over where it still means something.
+    fn onto_ladder(self, old: Option<&Ladder<Q>>) -> Ladder<Q> {
+        let strategies = std::iter::once(self.active).chain(self.fallbacks).collect();
+        Ladder::new(strategies, self.shadow.map(Shadow::new), old)
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use enid_core::document::Snapshot;
@@ -24,6 +25,8 @@ pub(crate) struct Recorder {
     directory: PathBuf,
     queue: Option<SyncSender<Note>>,
     dropped: AtomicU64,
+    /// Who is in quarantine by now, until that is on file: only the latest list matters.
+    quarantine: Arc<Mutex<Option<Vec<Quarantined>>>>,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -33,7 +36,8 @@ enum Note {
         name: String,
         snapshot: Box<Snapshot>,
     },
-    Quarantine(Vec<Quarantined>),
+    /// The list has changed; what it is now is in [`Recorder::quarantine`].
+    Quarantine,
     /// Answered when everything before it is on file.
     Flush(SyncSender<()>),
 }
@@ -43,11 +47,18 @@ impl Recorder {
     pub(crate) fn start(directory: PathBuf) -> std::io::Result<Self> {
         std::fs::create_dir_all(directory.join("faults"))?;
         let (queue, notes) = sync_channel(QUEUE);
-        let theirs = directory.clone();
+        let quarantine = Arc::new(Mutex::new(None));
+        let (theirs, listed) = (directory.clone(), Arc::clone(&quarantine));
         let writer = std::thread::Builder::new()
             .name("decision-records".into())
-            .spawn(move || write_all(&theirs, &notes))?;
-        Ok(Self { directory, queue: Some(queue), dropped: AtomicU64::new(0), writer: Some(writer) })
+            .spawn(move || write_all(&theirs, &notes, &listed))?;
+        Ok(Self {
+            directory,
+            queue: Some(queue),
+            dropped: AtomicU64::new(0),
+            quarantine,
+            writer: Some(writer),
+        })
     }
 
     /// Writes down a decision.
@@ -64,7 +75,11 @@ impl Recorder {
 
     /// Writes down who is in quarantine.
     pub(crate) fn quarantine(&self, quarantined: Vec<Quarantined>) {
-        self.note(Note::Quarantine(quarantined));
+        *self.quarantine.lock().unwrap_or_else(PoisonError::into_inner) = Some(quarantined);
+        // When there is no room for it, there are notes before it, and the list is looked at after each.
+        if let Some(queue) = &self.queue {
+            let _full = queue.try_send(Note::Quarantine);
+        }
     }
 
     /// Who was in quarantine when the last daemon wrote it down.
@@ -118,10 +133,15 @@ fn quarantine_file(directory: &Path) -> PathBuf {
     directory.join("quarantine.json")
 }
 
-fn write_all(directory: &Path, notes: &Receiver<Note>) {
+fn write_all(directory: &Path, notes: &Receiver<Note>, listed: &Mutex<Option<Vec<Quarantined>>>) {
     let mut files = Kind::ALL.map(|kind| Lines::open(directory, kind));
     let mut last_failure = None;
     for note in notes {
+        let quarantined = listed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let listed = quarantined.map_or(Ok(()), |quarantined| {
+            let text = serde_json::to_vec_pretty(&quarantined).map_err(std::io::Error::other)?;
+            replace(&quarantine_file(directory), &text)
+        });
         let written = match note {
             Note::Decision(record) => {
                 let kind = record.snapshot.kind();
@@ -131,9 +151,7 @@ fn write_all(directory: &Path, notes: &Receiver<Note>) {
                 }
             }
             Note::Fault { name, snapshot } => keep_fault(directory, &name, &snapshot),
-            Note::Quarantine(quarantined) => serde_json::to_vec_pretty(&quarantined)
-                .map_err(std::io::Error::other)
-                .and_then(|text| replace(&quarantine_file(directory), &text)),
+            Note::Quarantine => Ok(()),
             Note::Flush(done) => {
                 // Whoever waited may be gone.
                 let _gone = done.send(());
@@ -141,7 +159,7 @@ fn write_all(directory: &Path, notes: &Receiver<Note>) {
             }
         };
         // A full disk is said once, not with every decision.
-        let failure = written.err().map(|why| why.to_string());
+        let failure = written.and(listed).err().map(|why| why.to_string());
         if let Some(why) = failure.as_ref().filter(|_| failure != last_failure) {
             tracing::warn!(directory = %directory.display(), reason = why, "decisions cannot be written down");
         }
@@ -177,14 +195,22 @@ impl Lines {
         let path = newer(directory, self.kind);
         if self.lines >= RECORDS_PER_FILE || self.bytes >= MAX_FILE {
             self.file = None;
-            std::fs::rename(&path, older(directory, self.kind))?;
+            match std::fs::rename(&path, older(directory, self.kind)) {
+                // Somebody tidied up; there is nothing to keep.
+                Err(why) if why.kind() == std::io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
             (self.lines, self.bytes) = (0, 0);
         }
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(File::options().create(true).append(true).open(path)?),
         };
-        file.write_all(&line)?;
+        if let Err(why) = file.write_all(&line) {
+            // Half a line may be there, which no record must be glued to.
+            self.lines = RECORDS_PER_FILE;
+            return Err(why);
+        }
         self.lines += 1;
         self.bytes += u64::try_from(line.len()).unwrap_or(u64::MAX);
         Ok(())

@@ -129,9 +129,8 @@ fn bounds() -> Result<()> {
     for (name, most) in [
         ("Max address space", 64 << 30),
         ("Max core file size", 0),
-        ("Max cpu time", 600),
         ("Max data size", 768 << 20),
-        ("Max file size", 256 << 20),
+        ("Max file size", 96 << 20),
         ("Max locked memory", 0),
         ("Max open files", 256),
         ("Max processes", 0),

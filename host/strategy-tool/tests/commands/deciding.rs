@@ -105,5 +105,5 @@ fn a_bench_sets_every_figure_against_the_baseline() {
 fn a_bench_for_people_shows_limits() {
     let desk = Desk::new();
     let said = desk.enid("bench {} --decisions 10", &[&shipped("eks-max-pods")]).ended(0).out;
-    assert!(said.contains("of 20_000_000)") && said.contains("decision p99"), "{said}");
+    assert!(said.contains("of 15_000_000)") && said.contains("decision p99"), "{said}");
 }

@@ -21,8 +21,8 @@ const BOUNDS: Bounds = Bounds {
     address_space: 64 << 30,
     // The largest linear memory that may be configured, a few interpreters' code, and what is behind them.
     data: 768 << 20,
-    // Far more than it ever needs; one that computes on its own account is replaced in the end.
-    cpu_secs: 600,
+    // It lives as long as the daemon; what a call may take is the daemon's to watch.
+    cpu_secs: None,
     // Only anonymous memory is ever written, an image for each linear memory.
     file_size: MAX_CODE as u64,
     files: 256,
