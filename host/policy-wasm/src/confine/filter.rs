@@ -192,7 +192,7 @@ mod tests {
                 .map(|(listed, _)| number(listed))
                 .collect();
             for number in 0..1024 {
-                let allowed = allows(&program, number, [this, 0, 0, 0, 0, 0]);
+                let allowed = allows(&program, number, [this, HARMLESS[0], 0, 0, 0, 0]);
                 assert_eq!(allowed, listed.contains(&number), "{calls:?}: {number}");
             }
             // The same numbers of the 32-bit calling convention on x86-64.
@@ -220,6 +220,18 @@ mod tests {
             let program = program(calls).unwrap();
             for number in &forbidden {
                 assert!(!allows(&program, *number, [0; 6]), "{calls:?}: {number}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_descriptor_is_made_to_signal_somebody() {
+        let fcntl = number(&Number(72, 25));
+        for calls in [Calls::Compile, Calls::Run] {
+            let program = program(calls).unwrap();
+            for command in 0..2048 {
+                let allowed = allows(&program, fcntl, [0, command, 0, 0, 0, 0]);
+                assert_eq!(allowed, HARMLESS.contains(&command), "{calls:?}: {command}");
             }
         }
     }
