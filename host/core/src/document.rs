@@ -137,15 +137,6 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Writes the snapshot alone, for a document of another format that says the kind itself.
-    pub fn serialize_body<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Snapshot::WarmPool(snapshot) => Serialize::serialize(snapshot, serializer),
-            Snapshot::MaxPods(snapshot) => Serialize::serialize(snapshot, serializer),
-            Snapshot::SubnetSelection(snapshot) => Serialize::serialize(snapshot, serializer),
-        }
-    }
-
     /// Reads a snapshot alone. Unlike [`Snapshot::from_json`] it leaves lengths to
     /// [`Snapshot::check_lengths`].
     pub fn deserialize_body<'de, D: Deserializer<'de>>(
@@ -201,15 +192,6 @@ impl Answer {
         })
     }
 
-    /// Writes the answer alone, for a document of another format that says the kind itself.
-    pub fn serialize_body<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Answer::WarmPool(answer) => answer.serialize(serializer),
-            Answer::MaxPods(answer) => answer.serialize(serializer),
-            Answer::SubnetSelection(answer) => answer.serialize(serializer),
-        }
-    }
-
     /// Reads an answer alone.
     pub fn deserialize_body<'de, D: Deserializer<'de>>(
         kind: Kind,
@@ -223,18 +205,27 @@ impl Answer {
     }
 }
 
-/// The contents of a document of either format.
-struct Body<'a, T>(&'a T);
+/// The contents of a document, to be written into one of another format that says the kind itself.
+#[derive(Debug)]
+pub struct Body<'a, T>(pub &'a T);
 
 impl Serialize for Body<'_, Snapshot> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize_body(serializer)
+        match self.0 {
+            Snapshot::WarmPool(snapshot) => Serialize::serialize(snapshot, serializer),
+            Snapshot::MaxPods(snapshot) => Serialize::serialize(snapshot, serializer),
+            Snapshot::SubnetSelection(snapshot) => Serialize::serialize(snapshot, serializer),
+        }
     }
 }
 
 impl Serialize for Body<'_, Answer> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize_body(serializer)
+        match self.0 {
+            Answer::WarmPool(answer) => answer.serialize(serializer),
+            Answer::MaxPods(answer) => answer.serialize(serializer),
+            Answer::SubnetSelection(answer) => answer.serialize(serializer),
+        }
     }
 }
 

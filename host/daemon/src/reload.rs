@@ -12,6 +12,7 @@ use std::time::Duration;
 use enid_component_store::Digest;
 use enid_core::cloud::NodeIdentity;
 use enid_engine::run::Request;
+use enid_policy_wasm::policy::{LoadError, Prepared};
 use enid_policy_wasm::{Kind, Policy, PolicyConfig};
 use futures::StreamExt;
 use inotify::{EventStream, Inotify, WatchMask};
@@ -122,7 +123,7 @@ impl Reloader {
         };
         self.keep_what_needs_a_restart(&mut document.settings);
         // Reads files, and asks components when something is wrong: EC2's replies must not wait for that.
-        let mut after = match tokio::task::block_in_place(|| strategies::choose(&document)) {
+        let after = match tokio::task::block_in_place(|| strategies::choose(&document)) {
             Ok(after) => PolicyConfig { house: self.chosen.house.clone(), ..after },
             Err(problems) => {
                 return self
@@ -135,18 +136,19 @@ impl Reloader {
         let found = tokio::task::block_in_place(|| Contents::of(&[&after, &self.chosen]));
         self.note_strays(&found, &changed);
         self.contents = found;
-        if let Err(why) = self.admissible(&document, &after, &changed).await {
-            let stays = "nothing of the change is taken over; the running settings and strategies stay";
-            return self.refuse(&why, stays);
-        }
-        self.refused = None;
-        let mut taken = document.settings;
-        for kind in &changed {
-            if !self.replace(*kind, &after).await {
-                after = strategies::with_lineup(after, *kind, self.chosen.of(*kind).clone());
-                taken.strategies.of_mut(*kind).clone_from(self.settings.strategies.of(*kind));
+        let prepared = match self.prepare(&document, &after, &changed).await {
+            Ok(prepared) => prepared,
+            Err(why) => {
+                let stays = "nothing of the change is taken over; the running settings and strategies stay";
+                return self.refuse(&why, stays);
             }
+        };
+        self.refused = None;
+        for prepared in prepared {
+            let report = self.policy.switch(prepared);
+            info!(kind = %report.kind, strategy = %report.label, replaced = ?report.replaced, "strategy taken over");
         }
+        let taken = document.settings;
         self.chosen = after;
         if node_config(&taken) != node_config(&self.settings) || taken.network != self.settings.network {
             info!("settings taken over");
@@ -212,39 +214,30 @@ impl Reloader {
         }
     }
 
-    /// Tries all changed strategies out aside: a change is taken over as a whole or not at all. When the trusted
-    /// keys changed, all strategies must stand up to them.
-    async fn admissible(
+    /// Loads all changed strategies beside those in force: a change is taken over as a whole or not at all. When the
+    /// trusted keys changed, the others must stand up to them, too.
+    async fn prepare(
         &self,
         document: &Document,
         after: &PolicyConfig,
         changed: &[Kind],
-    ) -> Result<(), String> {
-        let affected = |kind: &Kind| after.trust != self.chosen.trust || changed.contains(kind);
-        let affected: Vec<Kind> = Kind::ALL.into_iter().filter(affected).collect();
+    ) -> Result<Vec<Prepared>, String> {
+        let trust_changed = after.trust != self.chosen.trust;
+        let unchanged = |kind: &Kind| trust_changed && !changed.contains(kind);
+        let unchanged: Vec<Kind> = Kind::ALL.into_iter().filter(unchanged).collect();
+        let changed = changed.to_vec();
         let (policy, document, after) = (Arc::clone(&self.policy), document.clone(), after.clone());
-        let tried = tokio::task::spawn_blocking(move || {
-            affected.into_iter().try_for_each(|kind| {
-                let tried = policy.try_out(kind, &after);
-                tried.map_err(|why| strategies::refused(&document, &policy, why).to_string())
-            })
+        let prepared = tokio::task::spawn_blocking(move || {
+            let all = || {
+                unchanged.iter().try_for_each(|kind| policy.try_out(*kind, &after))?;
+                changed
+                    .iter()
+                    .map(|kind| policy.prepare(*kind, &after))
+                    .collect::<Result<Vec<_>, LoadError>>()
+            };
+            all().map_err(|why| strategies::refused(&document, &policy, why).to_string())
         });
-        tried.await.map_err(|why| why.to_string())?
-    }
-
-    /// Switches to strategies that were found admissible a moment ago.
-    async fn replace(&self, kind: Kind, after: &PolicyConfig) -> bool {
-        let (policy, after) = (Arc::clone(&self.policy), after.clone());
-        let why = match tokio::task::spawn_blocking(move || policy.replace(kind, &after)).await {
-            Ok(Ok(report)) => {
-                info!(%kind, strategy = %report.label, replaced = ?report.replaced, "strategy taken over");
-                return true;
-            }
-            Ok(Err(why)) => format!("{:#}", anyhow::Error::from(why)),
-            Err(why) => why.to_string(),
-        };
-        error!(%kind, reason = %why, "the strategy changed while it was loaded; the running one stays");
-        false
+        prepared.await.map_err(|why| why.to_string())?
     }
 }
 

@@ -25,7 +25,7 @@ pub mod toolchain;
 
 pub use adapt::adapt;
 pub use component::{componentize, imports};
-pub use contract::Kind;
+pub use enid_core::kind::Kind;
 pub use error::Error;
 pub use project::{Built, Language, Project, build_project};
 pub use template::new_project;

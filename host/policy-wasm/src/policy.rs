@@ -107,6 +107,17 @@ pub struct Report {
     pub took: Duration,
 }
 
+/// Strategies of one kind, loaded by a policy and ready to be switched to by the same one.
+#[derive(Debug)]
+pub struct Prepared(Lineups);
+
+#[derive(Debug)]
+enum Lineups {
+    WarmPool(slot::Prepared<WarmPoolSnapshot>),
+    MaxPods(slot::Prepared<MaxPodsSnapshot>),
+    SubnetSelection(slot::Prepared<SubnetSnapshot>),
+}
+
 /// Answers every question of the node about allocation.
 ///
 /// Questions of one kind are answered one after the other. Safe to share; never blocks longer than the
@@ -157,14 +168,30 @@ impl Policy {
     /// handed on when the component is the same, or one of the same name and state format. Of `config` only
     /// the lineup of `kind` and the trust count; the house stays as it is.
     pub fn replace(&self, kind: Kind, config: &PolicyConfig) -> Result<Report, LoadError> {
-        match kind {
-            Kind::WarmPool => self.warm_pool.replace(&self.house, config),
-            Kind::MaxPods => self.max_pods.replace(&self.house, config),
-            Kind::SubnetSelection => self.subnet_selection.replace(&self.house, config),
+        Ok(self.switch(self.prepare(kind, config)?))
+    }
+
+    /// The first half of [`replace`](Self::replace), which takes long and may fail; nothing changes by it.
+    pub fn prepare(&self, kind: Kind, config: &PolicyConfig) -> Result<Prepared, LoadError> {
+        Ok(Prepared(match kind {
+            Kind::WarmPool => Lineups::WarmPool(self.warm_pool.prepare(&self.house, config)?),
+            Kind::MaxPods => Lineups::MaxPods(self.max_pods.prepare(&self.house, config)?),
+            Kind::SubnetSelection => {
+                Lineups::SubnetSelection(self.subnet_selection.prepare(&self.house, config)?)
+            }
+        }))
+    }
+
+    /// The second half, which takes no time and cannot fail.
+    pub fn switch(&self, prepared: Prepared) -> Report {
+        match prepared.0 {
+            Lineups::WarmPool(prepared) => self.warm_pool.switch(&self.house, prepared),
+            Lineups::MaxPods(prepared) => self.max_pods.switch(&self.house, prepared),
+            Lineups::SubnetSelection(prepared) => self.subnet_selection.switch(&self.house, prepared),
         }
     }
 
-    /// Whether [`replace`](Self::replace) would succeed now; changes nothing.
+    /// Whether all strategies of one kind would be let in now; loads none of them to stay.
     pub fn try_out(&self, kind: Kind, config: &PolicyConfig) -> Result<(), LoadError> {
         match kind {
             Kind::WarmPool => self.warm_pool.try_out(&self.house, config),

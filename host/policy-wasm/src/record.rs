@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use enid_component_store::Digest;
-use enid_core::document::{Answer, Snapshot};
+use enid_core::document::{Answer, Body, Snapshot};
 use enid_core::kind::Kind;
 use enid_core::report::Rung;
 use serde::de::DeserializeOwned;
@@ -174,20 +174,6 @@ struct Line<F, S, A> {
     decided_by: String,
     target: String,
     faults: Vec<String>,
-}
-
-struct Body<'a, T>(&'a T);
-
-impl Serialize for Body<'_, Snapshot> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize_body(serializer)
-    }
-}
-
-impl Serialize for Body<'_, Answer> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize_body(serializer)
-    }
 }
 
 /// The digest of a question, over its compact JSON.

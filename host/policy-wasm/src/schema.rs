@@ -117,6 +117,11 @@ impl Schema {
         Ok(Self { properties: Some(properties) })
     }
 
+    /// The schema of a strategy that has nothing to set.
+    pub fn empty() -> Self {
+        Self { properties: Some(BTreeMap::new()) }
+    }
+
     /// The settings by key; empty when the component publishes no schema.
     pub fn properties(&self) -> impl Iterator<Item = (&str, &Property)> {
         self.properties.iter().flatten().map(|(key, property)| (key.as_str(), property))

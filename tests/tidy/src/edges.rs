@@ -55,7 +55,7 @@ const PLACES: [Place; 20] = [
     Place { krate: "enid-component-registry", sees: &["enid-component-store"] },
     Place { krate: "enid-component-store", sees: &[] },
     Place { krate: "enid-datapath-linux", sees: &["enid-core", "enid-engine"] },
-    Place { krate: "enid-guest-build", sees: &[] },
+    Place { krate: "enid-guest-build", sees: &["enid-core"] },
     Place { krate: "enid-policy-wasm", sees: &["enid-component-store", "enid-core", "enid-engine"] },
     Place { krate: "enid-store-file", sees: &["enid-core", "enid-engine"] },
     Place { krate: "enid-sim", sees: &["enid-core", "enid-engine"] },

@@ -169,15 +169,6 @@ impl Strategies {
             Kind::SubnetSelection => &self.subnet_selection,
         }
     }
-
-    /// The same, to be changed.
-    pub fn of_mut(&mut self, kind: Kind) -> &mut Lineup {
-        match kind {
-            Kind::WarmPool => &mut self.warm_pool,
-            Kind::MaxPods => &mut self.max_pods,
-            Kind::SubnetSelection => &mut self.subnet_selection,
-        }
-    }
 }
 
 impl Lineup {

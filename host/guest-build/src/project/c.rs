@@ -54,7 +54,8 @@ fn generate(kind: Kind, bindings: &Path) -> Result<Vec<PathBuf>, Error> {
         |why: &dyn std::fmt::Display| Error::Unexpected { tool: "wit-bindgen", what: format!("{why:#}") };
     let mut resolve = Resolve::default();
     let package = resolve.push_str("strategy.wit", contract::WIT).map_err(|why| unexpected(&why))?;
-    let world = resolve.select_world(&[package], Some(&kind.world())).map_err(|why| unexpected(&why))?;
+    let world =
+        resolve.select_world(&[package], Some(&contract::world(kind))).map_err(|why| unexpected(&why))?;
     let mut files = Files::default();
     // Short names for authors: `enid_string_t` whatever the kind, `plugin_describe`, `warm_pool_decide`.
     let mut options = wit_bindgen_c::Opts { rename_world: Some("enid".to_owned()), ..Default::default() };

@@ -17,7 +17,7 @@ pub(super) fn build(dir: &Path, kind: Kind, scratch: &Path, tools: &Path) -> Res
     let component = scratch.join("strategy.wasm");
     let mut node = Command::new("node");
     node.arg(toolchain::componentize_qjs(tools)?);
-    node.arg("--wit").arg(wit).arg("--world").arg(kind.world());
+    node.arg("--wit").arg(wit).arg("--world").arg(contract::world(kind));
     node.arg("--js").arg(dir.join(Language::JavaScript.marker())).arg("--module-root").arg(dir);
     node.args(["--sync", "--opt-size"]).arg("--output").arg(&component);
     run(node.current_dir(dir))?;

@@ -20,7 +20,7 @@ pub(super) fn build(dir: &Path, kind: Kind, scratch: &Path, tools: &Path) -> Res
     }
     let component = scratch.join("strategy.wasm");
     let mut tool = Command::new(toolchain::componentize_py(tools)?);
-    tool.arg("--wit-path").arg(wit).arg("--world").arg(kind.world());
+    tool.arg("--wit-path").arg(wit).arg("--world").arg(contract::world(kind));
     tool.args(["componentize", "strategy", "--python-path"]).arg(sources);
     // Without this it would search the caller's own environment for packages.
     tool.env_remove("VIRTUAL_ENV").arg("--output").arg(&component).current_dir(scratch);

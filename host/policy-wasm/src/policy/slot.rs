@@ -87,7 +87,12 @@ impl<Q: Question> Slot<Q> {
         })
     }
 
-    pub(super) fn replace(&self, house: &Arc<House>, config: &PolicyConfig) -> Result<Report, LoadError> {
+    /// Loads the strategies of `config` beside those in force, ready to be switched to.
+    pub(super) fn prepare(
+        &self,
+        house: &Arc<House>,
+        config: &PolicyConfig,
+    ) -> Result<Prepared<Q>, LoadError> {
         let started = Instant::now();
         let recent: Vec<Recent<Q>> = self.recent().iter().cloned().collect();
         let snapshots: Vec<Arc<Snapshot>> = recent.iter().map(|one| Arc::clone(&one.snapshot)).collect();
@@ -95,6 +100,12 @@ impl<Q: Question> Slot<Q> {
         let divergence = candidates.divergence(&recent);
         tracing::info!(kind = %Q::KIND, strategy = candidates.active.label(), %divergence, "differs from the strategy in force");
         let live = candidates.go_live(house)?;
+        Ok(Prepared { live, divergence, took: started.elapsed() })
+    }
+
+    /// Switches to what was prepared.
+    pub(super) fn switch(&self, house: &House, prepared: Prepared<Q>) -> Report {
+        let Prepared { live, divergence, took } = prepared;
         // From here to the switch nothing is decided: what the one in force remembers is handed on whole, and who it
         // would be taken back for cannot change.
         let mut force = self.force.write().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +114,7 @@ impl<Q: Question> Slot<Q> {
         let origin = Origin {
             replaced: Some(before.ladder.primary().label().to_owned()),
             divergence: Some(divergence),
-            took: started.elapsed(),
+            took,
         };
         // The same component with other settings or limits may fail where it did not, too; only the built-in
         // cannot.
@@ -116,7 +127,7 @@ impl<Q: Question> Slot<Q> {
         });
         *force = Arc::new(InForce::new(ladder, origin, probation));
         drop(force);
-        Ok(self.report(house))
+        self.report(house)
     }
 
     pub(super) fn try_out(&self, house: &Arc<House>, config: &PolicyConfig) -> Result<(), LoadError> {
@@ -257,7 +268,16 @@ impl<Q: Question> InForce<Q> {
     }
 }
 
+/// Strategies that are loaded where they would answer in earnest, and how they differ from those that do.
+#[derive(Debug)]
+pub(super) struct Prepared<Q: Question> {
+    live: Candidates<Q>,
+    divergence: Comparison,
+    took: Duration,
+}
+
 /// Strategies that have been let in and are not in force.
+#[derive(Debug)]
 struct Candidates<Q: Question> {
     active: Strategy<Q>,
     fallbacks: Vec<Strategy<Q>>,

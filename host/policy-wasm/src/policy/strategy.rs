@@ -16,6 +16,7 @@ use crate::fault::Fault;
 use crate::limits::Limits;
 use crate::question::Question;
 use crate::runtime::{Called, Cost, Descriptor, Guest};
+use crate::schema::Schema;
 
 /// Digits of a digest in labels: enough to tell builds apart.
 const LABEL_DIGITS: usize = 12;
@@ -68,8 +69,18 @@ impl<Q: Question> Strategy<Q> {
         config: &StrategyConfig,
         recorded: &[Arc<Snapshot>],
     ) -> Result<Self, LoadError> {
+        let refused = |why: Inadmissible| LoadError::Strategy {
+            kind: Q::KIND,
+            strategy: config.name.clone(),
+            source_name: config.source.to_string(),
+            why: Box::new(why),
+        };
         let (path, digest, trust) = match &config.source {
             Source::Builtin => {
+                let issues = Schema::empty().check(&config.settings);
+                if !issues.is_empty() {
+                    return Err(refused(Inadmissible::Schema { issues }));
+                }
                 return Ok(Self {
                     label: config.name.clone(),
                     settings: config.settings.clone(),
@@ -79,12 +90,6 @@ impl<Q: Question> Strategy<Q> {
             }
             Source::Shipped { path, digest } => (path, digest, &Trust::default()),
             Source::Component { path, digest } => (path, digest, trust),
-        };
-        let refused = |why: Inadmissible| LoadError::Strategy {
-            kind: Q::KIND,
-            strategy: config.name.clone(),
-            source_name: config.source.to_string(),
-            why: Box::new(why),
         };
         let offer = Offer::read(path, &config.limits).map_err(refused)?;
         let terms = Terms {

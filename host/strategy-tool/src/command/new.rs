@@ -29,12 +29,7 @@ pub struct New {
 impl New {
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
         let dir = self.dir.as_ref().map_or_else(|| PathBuf::from(&self.name), |dir| dir.join(&self.name));
-        let kind = match self.kind {
-            Kind::WarmPool => enid_guest_build::Kind::WarmPool,
-            Kind::MaxPods => enid_guest_build::Kind::MaxPods,
-            Kind::SubnetSelection => enid_guest_build::Kind::SubnetSelection,
-        };
-        enid_guest_build::new_project(&dir, &self.name, kind, self.lang).map_err(blamed)?;
+        enid_guest_build::new_project(&dir, &self.name, self.kind, self.lang).map_err(blamed)?;
         println!("{}", dir.display());
         eprintln!("enid: next: cd {} && enid strategy test", dir.display());
         Ok(ExitCode::SUCCESS)

@@ -182,3 +182,13 @@ fn the_same_question_gets_the_same_answer_and_fuel_in_both_places() -> Result<()
     }
     Ok(())
 }
+
+#[test]
+fn the_built_in_has_nothing_to_set() {
+    let settings = vec![Setting { key: "headroom".into(), value: Value::Int(3) }];
+    let config = StrategyConfig { settings, ..StrategyConfig::builtin() };
+    let warm_pool = Lineup::only(config);
+    let refused = why(Policy::new(&PolicyConfig { warm_pool, ..PolicyConfig::default() }).unwrap_err());
+    assert_eq!(refused.issues().len(), 1, "{refused}");
+    assert_eq!(refused.issues()[0].key, "headroom");
+}
