@@ -1,3 +1,5 @@
+//! Why a project or a component cannot be made: one enum for the crate; the words are for the author of the project.
+
 use std::path::{Path, PathBuf};
 
 use crate::toolchain::Missing;

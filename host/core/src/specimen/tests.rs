@@ -1,3 +1,5 @@
+//! Specimens are questions that the host could ask, and reach all bounds.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What is adapted imports nothing of WASI, is valid, and is the same every time.
+
 use wasm_encoder::{
     CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
     MemorySection, MemoryType, Module, TypeSection, ValType,
