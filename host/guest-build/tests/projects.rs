@@ -88,7 +88,7 @@ fn a_folder_that_is_no_project_is_refused_with_what_it_needs() {
     assert!(refused(home.path()).contains("strategy.toml"));
     for (manifest, about) in [
         ("name = \"a\"\n", "kind"),
-        ("name = \"a\"\nkind = \"warmpool\"\n", "unknown strategy kind `warmpool`"),
+        ("name = \"a\"\nkind = \"warmpool\"\n", "kind `warmpool` is unknown"),
         ("name = \"A\"\nkind = \"warm-pool\"\n", "`A` cannot be a strategy's name"),
         ("name = \"a\"\nkind = \"warm-pool\"\nlang = \"py\"\n", "unknown field `lang`"),
     ] {
