@@ -1,11 +1,12 @@
 //! EC2's view of a node in domain words: what the `Cloud` port speaks.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EniAttachmentId, EniId, InstanceId, Mac, SecurityGroupId, SubnetId, VpcId};
+use crate::limits::PREFIX_ADDRESSES;
 use crate::snapshot::{ClusterTag, RoleTag};
 use crate::wiring::Seat;
 
@@ -34,6 +35,21 @@ pub struct NodeIdentity {
     pub security_groups: Vec<SecurityGroupId>,
     /// `vpc-ipv4-cidr-blocks`.
     pub vpc_cidrs: Vec<Ipv4Net>,
+    /// The primary ENI's first IPv6 address that is not out of a delegated prefix, if it has one.
+    #[serde(default)]
+    pub primary_ipv6: Option<Ipv6Addr>,
+    /// `vpc-ipv6-cidr-blocks`; empty in a VPC without IPv6.
+    #[serde(default)]
+    pub vpc_ipv6_cidrs: Vec<Ipv6Net>,
+}
+
+/// The VPC's address ranges, as instance metadata says: they change when the VPC gets a secondary range.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpcRanges {
+    /// `vpc-ipv4-cidr-blocks`; never empty.
+    pub ipv4: Vec<Ipv4Net>,
+    /// `vpc-ipv6-cidr-blocks`.
+    pub ipv6: Vec<Ipv6Net>,
 }
 
 /// One ENI as EC2 (or metadata) describes it.
@@ -51,11 +67,18 @@ pub struct CloudEni {
     pub primary_address: Ipv4Addr,
     /// Secondary addresses.
     pub addresses: Vec<Ipv4Addr>,
-    /// Delegated prefixes.
+    /// Delegated IPv4 prefixes, each a /28.
     pub prefixes: Vec<Ipv4Net>,
+    /// Delegated IPv6 prefixes, each a /80.
+    #[serde(default)]
+    pub ipv6_prefixes: Vec<Ipv6Net>,
+    /// Its security groups; empty when the source does not tell.
+    #[serde(default)]
+    pub security_groups: Vec<SecurityGroupId>,
     /// Where it is attached, if it is.
     pub attachment: Option<EniAttachment>,
-    /// Whether it is ours to use: not tagged `node.k8s.amazonaws.com/no_manage=true`, not EFA-only, with IPv4.
+    /// Whether it may be used for pods: not tagged `node.k8s.amazonaws.com/no_manage=true`, not EFA-only, with
+    /// IPv4.
     pub managed: bool,
     /// Whether its description or tags say that it was created for this instance's pods, by us or by the
     /// incumbent before us: only such an ENI may be given back.
@@ -66,8 +89,8 @@ pub struct CloudEni {
 /// An ENI's attachment to this instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EniAttachment {
-    /// Its id, needed to detach.
-    pub id: EniAttachmentId,
+    /// Its id, needed to detach; metadata does not tell it.
+    pub id: Option<EniAttachmentId>,
     /// Where.
     pub seat: Seat,
     /// Whether EC2 says `attached` (not `attaching` or `detaching`).
@@ -85,6 +108,9 @@ pub struct CloudSubnet {
     pub zone: String,
     /// Its range.
     pub cidr: Ipv4Net,
+    /// Its IPv6 range, if it has one.
+    #[serde(default)]
+    pub ipv6_cidr: Option<Ipv6Net>,
     /// `AvailableIpAddressCount`.
     pub free: u32,
     /// What `kubernetes.io/role/cni` says.
@@ -118,6 +144,28 @@ pub enum Supply {
     Addresses(u32),
     /// This many /28 prefixes.
     Prefixes(u32),
+    /// This many /80 prefixes (`AssignIpv6Addresses`); an ENI is never born with them.
+    #[serde(rename = "ipv6-prefixes")]
+    Ipv6Prefixes(u32),
+}
+
+impl Supply {
+    /// Pod addresses that it yields; an IPv6 prefix yields more than are counted.
+    pub fn addresses(self) -> u32 {
+        match self {
+            Supply::Addresses(count) => count,
+            Supply::Prefixes(count) => count.saturating_mul(PREFIX_ADDRESSES),
+            Supply::Ipv6Prefixes(_) => 0,
+        }
+    }
+
+    /// IPv4 slots of the ENI that it takes.
+    pub fn slots(self) -> u32 {
+        match self {
+            Supply::Addresses(count) | Supply::Prefixes(count) => count,
+            Supply::Ipv6Prefixes(_) => 0,
+        }
+    }
 }
 
 /// What an assign call gave.
@@ -127,6 +175,9 @@ pub struct Assigned {
     pub addresses: Vec<Ipv4Addr>,
     /// New prefixes.
     pub prefixes: Vec<Ipv4Net>,
+    /// New IPv6 prefixes.
+    #[serde(default)]
+    pub ipv6_prefixes: Vec<Ipv6Net>,
 }
 
 /// Why a call to EC2 or metadata failed; retry looks at the kind, never at text.
@@ -207,6 +258,7 @@ pub fn error_kind(code: &str) -> CloudErrorKind {
         | "ExpiredTokenException"
         | "IncompleteSignature"
         | "InvalidClientTokenId"
+        | "InvalidSecurity.RequestHasExpired"
         | "MissingAuthenticationToken"
         | "OptInRequired"
         | "PendingVerification"
@@ -218,6 +270,9 @@ pub fn error_kind(code: &str) -> CloudErrorKind {
         "DryRunOperation"
         | "IdempotentParameterMismatch"
         | "OperationNotPermitted"
+        // Quotas on what one request asks for: looking again changes nothing.
+        | "SecurityGroupsPerInterfaceLimitExceeded"
+        | "TagLimitExceeded"
         | "UnknownParameter"
         | "UnsupportedOperation"
         | "ValidationError" => CloudErrorKind::Rejected,
@@ -237,8 +292,15 @@ impl CloudError {
     ///
     /// `InvalidParameterValue` is how EC2 says "still attached" to a delete, "index taken" to an attach and
     /// "not assigned here" to an unassign: those mean that our picture is stale, not that we asked nonsense.
+    /// And it is how EC2 says that a subnet has fewer addresses than asked for; what else it means to these
+    /// two calls only its words tell (aws/amazon-vpc-cni-k8s#3105).
     pub fn refused(call: &str, code: &str, message: &str) -> CloudError {
         let kind = match (call, code) {
+            ("AssignPrivateIpAddresses" | "CreateNetworkInterface", "InvalidParameterValue")
+                if message.contains("sufficient free") =>
+            {
+                CloudErrorKind::NoFreeAddresses
+            }
             (
                 "AttachNetworkInterface" | "DeleteNetworkInterface" | "UnassignPrivateIpAddresses",
                 "InvalidParameterValue",
@@ -271,6 +333,9 @@ mod tests {
             ("InvalidNetworkInterfaceID.NotFound", CloudErrorKind::Gone),
             ("InvalidGroup.NotFound", CloudErrorKind::Gone),
             ("UnauthorizedOperation", CloudErrorKind::Denied),
+            ("InvalidSecurity.RequestHasExpired", CloudErrorKind::Denied),
+            ("SecurityGroupsPerInterfaceLimitExceeded", CloudErrorKind::Rejected),
+            ("TagLimitExceeded", CloudErrorKind::Rejected),
             ("InvalidParameterValue", CloudErrorKind::Rejected),
             ("MissingParameter", CloudErrorKind::Rejected),
             ("InternalError", CloudErrorKind::Unavailable),
@@ -287,5 +352,19 @@ mod tests {
         assert_eq!(error.kind, CloudErrorKind::Conflict);
         let error = CloudError::refused("CreateNetworkInterface", "InvalidParameterValue", "description");
         assert_eq!(error.kind, CloudErrorKind::Rejected);
+    }
+
+    #[test]
+    fn a_subnet_with_too_few_addresses_is_told_from_nonsense_by_ec2s_words() {
+        let too_few = "There aren't sufficient free Ipv4 addresses or prefixes";
+        for (call, message, kind) in [
+            ("CreateNetworkInterface", too_few, CloudErrorKind::NoFreeAddresses),
+            ("AssignPrivateIpAddresses", too_few, CloudErrorKind::NoFreeAddresses),
+            ("AssignPrivateIpAddresses", "count", CloudErrorKind::Rejected),
+            ("AttachNetworkInterface", too_few, CloudErrorKind::Conflict),
+        ] {
+            let error = CloudError::refused(call, "InvalidParameterValue", message);
+            assert_eq!(error.kind, kind, "{call} {message}");
+        }
     }
 }

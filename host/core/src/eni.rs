@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::cloud::CloudEni;
-use crate::ids::{EniAttachmentId, EniId, Mac, SubnetId};
+use crate::cloud::{CloudEni, Supply};
+use crate::ids::{EniAttachmentId, EniId, Mac, SecurityGroupId, SubnetId};
 use crate::report::Why;
 use crate::time::Timestamp;
 use crate::wiring::{EniWiring, Seat};
@@ -99,6 +99,19 @@ pub struct Eni {
     /// Whether EC2 says that it was created for this node's pods.
     #[serde(default)]
     pub created_for_pods: bool,
+    /// Its security groups, where they are known.
+    #[serde(default)]
+    pub security_groups: Vec<SecurityGroupId>,
+    /// Whether EC2 has delegated prefixes to it since it is known: then its records come in pairs.
+    #[serde(default)]
+    pub delegates: bool,
+    /// Its delegated IPv6 prefixes; journaled by [`Record::Delegated`](crate::event::Record::Delegated).
+    #[serde(skip)]
+    pub ipv6_prefixes: Vec<Ipv6Net>,
+    /// Whether somebody tagged it as not ours to touch after we had begun to use it: its pods stay, nothing else
+    /// is done with it.
+    #[serde(default)]
+    pub hands_off: bool,
     /// Whether this daemon has set its link up since it started; the primary's is not ours to set up.
     #[serde(skip)]
     pub set_up: bool,
@@ -111,9 +124,9 @@ pub struct Eni {
     /// Whether EC2 may have taken back what is returning without our hearing of it.
     #[serde(skip)]
     pub in_doubt: bool,
-    /// Addresses asked for and not yet given.
+    /// What was asked for and is not yet given.
     #[serde(skip)]
-    pub in_flight: u32,
+    pub in_flight: Option<Supply>,
     /// Nothing is tried on it before this.
     #[serde(skip)]
     pub blocked_until: Timestamp,
@@ -123,6 +136,9 @@ pub struct Eni {
     /// Looks in a row in which EC2 did not list it.
     #[serde(skip)]
     pub missed: u8,
+    /// The same for one of its IPv6 prefixes.
+    #[serde(skip)]
+    pub ipv6_missed: u8,
 }
 
 impl Eni {
@@ -135,7 +151,7 @@ impl Eni {
             subnet_cidr: cloud.subnet_cidr,
             primary_address: cloud.primary_address,
             seat,
-            attachment: cloud.attachment.as_ref().map(|attachment| attachment.id.clone()),
+            attachment: cloud.attachment.as_ref().and_then(|attachment| attachment.id.clone()),
             phase,
             known_since: now,
             last_use: now,
@@ -143,14 +159,19 @@ impl Eni {
             going: None,
             marked: cloud.attachment.as_ref().is_some_and(|attachment| attachment.delete_on_termination),
             created_for_pods: cloud.created_for_pods,
+            security_groups: cloud.security_groups.clone(),
+            delegates: !cloud.prefixes.is_empty() || !cloud.ipv6_prefixes.is_empty(),
+            ipv6_prefixes: cloud.ipv6_prefixes.clone(),
+            hands_off: false,
             set_up: false,
             changed_at: now,
             busy: false,
             in_doubt: false,
-            in_flight: 0,
+            in_flight: None,
             failures: 0,
             blocked_until: Timestamp(0),
             missed: 0,
+            ipv6_missed: 0,
         }
     }
 
@@ -161,10 +182,12 @@ impl Eni {
             changed_at: Timestamp(0),
             busy: false,
             in_doubt: false,
-            in_flight: 0,
+            in_flight: None,
             blocked_until: Timestamp(0),
             failures: 0,
             missed: 0,
+            ipv6_missed: 0,
+            ipv6_prefixes: Vec::new(),
             ..self.clone()
         }
     }
@@ -231,6 +254,8 @@ mod tests {
             primary_address: Ipv4Addr::new(10, 0, 0, 5),
             addresses: Vec::new(),
             prefixes: Vec::new(),
+            ipv6_prefixes: Vec::new(),
+            security_groups: Vec::new(),
             attachment: None,
             managed: true,
             created_for_pods: false,
@@ -283,7 +308,7 @@ mod tests {
     fn nothing_that_was_under_way_outlives_the_daemon() {
         let mut busy = eni(1, Phase::Ready);
         let quiet = busy.as_journaled();
-        (busy.busy, busy.in_flight, busy.failures, busy.set_up) = (true, 3, 2, true);
+        (busy.busy, busy.in_flight, busy.failures, busy.set_up) = (true, Some(Supply::Addresses(3)), 2, true);
         (busy.in_doubt, busy.missed, busy.blocked_until) = (true, 1, Timestamp(9));
         assert_eq!(busy.as_journaled(), quiet);
         let written = serde_json::to_string(&quiet).unwrap();

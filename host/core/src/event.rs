@@ -1,13 +1,14 @@
 //! What goes into [`crate::node::NodeState`] and what comes out: everything is data.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
-use crate::cloud::{Assigned, CloudEni, CloudError, CloudSubnet, NewEni, Supply};
+use crate::cloud::{Assigned, CloudEni, CloudError, CloudSubnet, NewEni, Supply, VpcRanges};
 use crate::eni::Eni;
-use crate::ids::{Attachment, EniAttachmentId, EniId, PodName, SubnetId};
+use crate::ids::{Attachment, EniAttachmentId, EniId, PodName, SecurityGroupId, SubnetId};
 use crate::lease::Holder;
 use crate::proposal::Band;
 use crate::report::{Decided, Decision, WaitReason, Why};
@@ -34,6 +35,8 @@ pub enum Event {
         attachment: Attachment,
         /// Whose.
         pod: Option<PodName>,
+        /// How many interfaces it wants.
+        nics: Nics,
         /// When the runtime gives up.
         deadline: Timestamp,
     },
@@ -88,6 +91,13 @@ pub enum Event {
         /// How it went.
         result: Result<(), String>,
     },
+    /// The kernel took over what holds for the whole node, or could not.
+    NodeSetUp {
+        /// Which effect.
+        op: OpId,
+        /// How it went.
+        result: Result<(), String>,
+    },
     /// The warm-pool strategy (or what stands in for it) decided.
     WarmPoolDecided(Decision<Band>),
     /// The subnet-selection strategy (or what stands in for it) decided; best first.
@@ -107,11 +117,22 @@ pub enum Event {
     Stop,
 }
 
+/// How many interfaces a pod wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Nics {
+    /// The one that the runtime asks for.
+    #[default]
+    One,
+    /// One on every network card in use: the annotation `k8s.amazonaws.com/nicConfig: multi-nic-attachment`.
+    EveryCard,
+}
+
 /// What the kernel has of pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelView {
     /// Pod addresses and the host veths that they are routed to.
-    pub routed: BTreeMap<Ipv4Addr, String>,
+    pub routed: BTreeMap<IpAddr, String>,
     /// All host veths, routed to or not.
     pub veths: BTreeSet<String>,
 }
@@ -121,6 +142,10 @@ pub struct KernelView {
 pub enum CloudCall {
     /// `DescribeNetworkInterfaces` of this instance.
     Enis,
+    /// The same from instance metadata.
+    MetadataEnis,
+    /// The VPC's ranges, from instance metadata.
+    VpcRanges,
     /// `DescribeSubnets` of the VPC and zone.
     Subnets,
     /// `CreateNetworkInterface`.
@@ -139,6 +164,13 @@ pub enum CloudCall {
         /// Its attachment.
         attachment: EniAttachmentId,
     },
+    /// `ModifyNetworkInterfaceAttribute`: its security groups.
+    SetSecurityGroups {
+        /// Of which.
+        eni: EniId,
+        /// All of them; EC2 refuses an empty list.
+        groups: Vec<SecurityGroupId>,
+    },
     /// `DetachNetworkInterface`.
     Detach {
         /// Its attachment.
@@ -149,7 +181,7 @@ pub enum CloudCall {
         /// What.
         eni: EniId,
     },
-    /// `AssignPrivateIpAddresses`.
+    /// `AssignPrivateIpAddresses`, or `AssignIpv6Addresses` for IPv6 prefixes.
     Assign {
         /// To what.
         eni: EniId,
@@ -170,13 +202,19 @@ impl CloudCall {
     pub fn api(&self) -> Api {
         match self {
             CloudCall::Enis => Api::DescribeNetworkInterfaces,
+            CloudCall::MetadataEnis | CloudCall::VpcRanges => Api::Metadata,
             CloudCall::Subnets => Api::DescribeSubnets,
             CloudCall::Create(_) => Api::CreateNetworkInterface,
             CloudCall::Attach { .. } => Api::AttachNetworkInterface,
-            CloudCall::DeleteWithInstance { .. } => Api::ModifyNetworkInterfaceAttribute,
+            CloudCall::DeleteWithInstance { .. } | CloudCall::SetSecurityGroups { .. } => {
+                Api::ModifyNetworkInterfaceAttribute
+            }
             CloudCall::Detach { .. } => Api::DetachNetworkInterface,
             CloudCall::Delete { .. } => Api::DeleteNetworkInterface,
-            CloudCall::Assign { .. } => Api::AssignPrivateIpAddresses,
+            CloudCall::Assign { supply: Supply::Ipv6Prefixes(_), .. } => Api::AssignIpv6Addresses,
+            CloudCall::Assign { supply: Supply::Addresses(_) | Supply::Prefixes(_), .. } => {
+                Api::AssignPrivateIpAddresses
+            }
             CloudCall::Unassign { .. } => Api::UnassignPrivateIpAddresses,
         }
     }
@@ -187,9 +225,11 @@ impl CloudCall {
     }
 }
 
-/// An EC2 API that a running node calls: each has its own budget at EC2 and is backed off by itself.
+/// An API that a running node calls: each has its own budget at EC2 and is backed off by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Api {
+    /// `AssignIpv6Addresses`.
+    AssignIpv6Addresses,
     /// `AssignPrivateIpAddresses`.
     AssignPrivateIpAddresses,
     /// `AttachNetworkInterface`.
@@ -204,6 +244,8 @@ pub enum Api {
     DescribeSubnets,
     /// `DetachNetworkInterface`.
     DetachNetworkInterface,
+    /// Instance metadata (IMDSv2), which has no budget at EC2.
+    Metadata,
     /// `ModifyNetworkInterfaceAttribute`.
     ModifyNetworkInterfaceAttribute,
     /// `UnassignPrivateIpAddresses`.
@@ -214,6 +256,7 @@ impl Api {
     /// Its name at EC2.
     pub fn name(self) -> &'static str {
         match self {
+            Api::AssignIpv6Addresses => "AssignIpv6Addresses",
             Api::AssignPrivateIpAddresses => "AssignPrivateIpAddresses",
             Api::AttachNetworkInterface => "AttachNetworkInterface",
             Api::CreateNetworkInterface => "CreateNetworkInterface",
@@ -221,6 +264,7 @@ impl Api {
             Api::DescribeNetworkInterfaces => "DescribeNetworkInterfaces",
             Api::DescribeSubnets => "DescribeSubnets",
             Api::DetachNetworkInterface => "DetachNetworkInterface",
+            Api::Metadata => "IMDS",
             Api::ModifyNetworkInterfaceAttribute => "ModifyNetworkInterfaceAttribute",
             Api::UnassignPrivateIpAddresses => "UnassignPrivateIpAddresses",
         }
@@ -230,8 +274,10 @@ impl Api {
 /// What EC2 answered to a [`CloudCall`] that it granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloudReply {
-    /// To [`CloudCall::Enis`].
+    /// To [`CloudCall::Enis`] and [`CloudCall::MetadataEnis`].
     Enis(Vec<CloudEni>),
+    /// To [`CloudCall::VpcRanges`].
+    VpcRanges(VpcRanges),
     /// To [`CloudCall::Subnets`].
     Subnets(Vec<CloudSubnet>),
     /// To [`CloudCall::Create`].
@@ -300,6 +346,13 @@ pub enum Effect {
         /// How it is set up.
         wiring: EniWiring,
     },
+    /// Tell the kernel what holds for the whole node. Outcome: [`Event::NodeSetUp`].
+    SetUpNode {
+        /// Names the outcome.
+        op: OpId,
+        /// What.
+        wiring: Box<crate::wiring::NodeWiring>,
+    },
     /// Ask the warm-pool strategy. Outcome: [`Event::WarmPoolDecided`].
     AskWarmPool(Box<WarmPoolSnapshot>),
     /// Ask the subnet-selection strategy about `subnets`, which are the candidates in order. Outcome:
@@ -341,7 +394,7 @@ pub enum Refusal {
     #[error("wire {address}: {why}")]
     Kernel {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The kernel's answer.
         why: String,
     },
@@ -409,6 +462,20 @@ pub enum Record {
         /// Which.
         addresses: Vec<Ipv4Addr>,
     },
+    /// The delegated prefixes of the ENI whose record this follows: all of them. A kind of its own, because a
+    /// daemon that knows no prefixes must not go on without them.
+    Delegated {
+        /// Of which.
+        eni: EniId,
+        /// IPv4 prefixes.
+        prefixes: Vec<Ipv4Net>,
+        /// IPv6 prefixes.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ipv6_prefixes: Vec<Ipv6Net>,
+        /// Why the node has those among them that it asked for.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        origins: Vec<BlockOrigin>,
+    },
     /// An ENI is gone, with its addresses.
     EniGone {
         /// Which.
@@ -417,24 +484,39 @@ pub enum Record {
     /// An address is about to be wired to a pod.
     Reserved {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// To whom.
+        holder: Holder,
+    },
+    /// All addresses of a pod that has more than one, or has IPv6, are about to be wired. A kind of its own, because
+    /// a daemon that knows single IPv4 addresses only must not go on without the others.
+    ReservedTogether {
+        /// To whom; its wiring names the addresses.
         holder: Holder,
     },
     /// The pod is wired.
     Bound {
-        /// The address.
-        address: Ipv4Addr,
+        /// The address that stands for it.
+        address: IpAddr,
         /// Since when: a DEL asked for earlier is not about this pod.
         at: Timestamp,
     },
     /// The pod is unwired, or was never wired.
     Released {
-        /// The address.
-        address: Ipv4Addr,
+        /// The address; while a pod has it, it stands for all of the pod's.
+        address: IpAddr,
         /// When it is free again.
         cool_until: Timestamp,
     },
+}
+
+/// Why the node has some prefixes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockOrigin {
+    /// Why.
+    pub why: Why,
+    /// Which.
+    pub prefixes: Vec<Ipv4Net>,
 }
 
 /// Why the node has some addresses.
@@ -454,6 +536,9 @@ mod tests {
     const GROWN: &str = r#"{"kind":"eni","eni":{"id":"eni-2","mac":"02:00:00:00:00:02","subnet":"subnet-1","subnet_cidr":"10.0.0.0/24","primary_address":"10.0.0.9","seat":{"card":0,"device":2},"attachment":null,"phase":"leaving","step":"detaching","known_since":5,"last_use":6,"why":{"reason":"grown","call":"CreateNetworkInterface","because":"1 pods waiting","decisions":[{"kind":"warm-pool","strategy":"warm-targets@ab12","record":17},{"kind":"subnet-selection","strategy":"builtin"}]},"going":{"reason":"given-back","call":"DeleteNetworkInterface","because":"9 ready"},"marked":true,"created_for_pods":true},"addresses":["10.0.0.10","10.0.0.11"],"origins":[{"why":{"reason":"grown","call":"AssignPrivateIpAddresses","because":"2 pods waiting"},"addresses":["10.0.0.11"]}]}"#;
     const CREATING: &str = r#"{"kind":"creating","new":{"subnet":"subnet-1","security_groups":[],"supply":{"addresses":3},"description":"","tags":[],"client_token":"t"},"seat":{"card":0,"device":1}}"#;
     const RESERVED: &str = r#"{"kind":"reserved","address":"10.0.0.6","holder":{"attachment":{"container":"c1","network":"enid","ifname":"eth0"},"pod":null,"wiring":{"host_veth":"eni0","ifname":"eth0","address":"10.0.0.6","table":2,"mtu":9001}}}"#;
+
+    const DELEGATED: &str = r#"{"kind":"delegated","eni":"eni-1","prefixes":["10.0.0.16/28"],"ipv6_prefixes":["2a05:d014:9:aa00::/80"],"origins":[{"why":{"reason":"grown","call":"AssignPrivateIpAddresses","because":"2 pods waiting"},"prefixes":["10.0.0.16/28"]}]}"#;
+    const TOGETHER: &str = r#"{"kind":"reserved-together","holder":{"attachment":{"container":"c1","network":"enid","ifname":"eth0"},"pod":null,"wiring":{"host_veth":"eni0","ifname":"eth0","address":"10.0.0.6","table":2,"mtu":9001,"second":{"address":"2a05:d014:9:aa00::7","table":254,"node_local":false},"further":[{"host_veth":"eni1","ifname":"mNicIf1","address":"10.0.0.7","table":10101,"mtu":9001}]},"asked":5}}"#;
 
     fn read(line: &str) -> Result<Record, serde_json::Error> {
         serde_json::from_str(line)
@@ -481,6 +566,9 @@ mod tests {
             (GROWN, "\"because\":\"1"),
             (GROWN, "\"strategy\":\"builtin\""),
             (GROWN, "\"origins\""),
+            (DELEGATED, "\"prefixes\""),
+            (TOGETHER, "\"second\""),
+            (TOGETHER, "\"asked\""),
         ] {
             let later = line.replacen(place, &format!("\"made_next_year\":{{\"a\":[1]}},{place}"), 1);
             assert_ne!(later, line);
@@ -508,8 +596,26 @@ mod tests {
     }
 
     #[test]
+    fn what_an_older_daemon_would_lose_is_in_kinds_that_it_refuses() {
+        let Record::ReservedTogether { holder } = read(TOGETHER).unwrap() else { panic!("a reservation") };
+        assert_eq!(holder.reservation(), Record::ReservedTogether { holder: holder.clone() });
+        assert_eq!(holder.wiring.leased().count(), 3);
+        // One address of IPv4 is what it knows, in the kind that it knows.
+        let Record::Reserved { address, holder } = read(RESERVED).unwrap() else { panic!("a reservation") };
+        assert_eq!(holder.reservation(), Record::Reserved { address, holder: holder.clone() });
+        let mut ipv6 = holder.clone();
+        ipv6.wiring.first.address = std::net::Ipv6Addr::LOCALHOST.into();
+        assert!(matches!(ipv6.reservation(), Record::ReservedTogether { .. }));
+        let mut node_local = holder;
+        let address = crate::wiring::EGRESS_V6.network().into();
+        node_local.wiring.first.second =
+            Some(crate::wiring::SecondAddress { address, table: 254, node_local: true });
+        assert!(matches!(node_local.reservation(), Record::ReservedTogether { .. }));
+    }
+
+    #[test]
     fn what_is_written_is_read() {
-        for line in [ENI, RESERVED, GROWN, CREATING] {
+        for line in [ENI, RESERVED, GROWN, CREATING, DELEGATED, TOGETHER] {
             let record = read(line).unwrap();
             assert_eq!(read(&serde_json::to_string(&record).unwrap()).unwrap(), record);
         }

@@ -1,10 +1,13 @@
 //! An address's life: `Free → Reserved → Bound → Cooling → Free`, `Returning` when it goes back to EC2, and
 //! `Quarantined` when two views disagree.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::eni::MISSES;
+use crate::event::Record;
 use crate::ids::{Attachment, EniId, PodName};
 use crate::report::{Quarantine, Why};
 use crate::time::Timestamp;
@@ -22,6 +25,19 @@ pub struct Holder {
     /// When its ADD arrived: a DEL issued earlier is about an earlier life of the attachment.
     #[serde(default)]
     pub asked: Timestamp,
+}
+
+impl Holder {
+    /// The intent to wire the pod, as it is journaled.
+    pub fn reservation(&self) -> Record {
+        let PodWiring { first, further } = &self.wiring;
+        match first.address {
+            address @ IpAddr::V4(_) if first.second.is_none() && further.is_empty() => {
+                Record::Reserved { address, holder: self.clone() }
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => Record::ReservedTogether { holder: self.clone() },
+        }
+    }
 }
 
 /// Where an address is in its life.
@@ -81,9 +97,11 @@ impl LeaseState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// The ENI it is on.
     pub eni: EniId,
+    /// The delegated prefix that it is out of; `None` for a secondary address, and for IPv6.
+    pub block: Option<Ipv4Net>,
     /// Where it is in its life.
     pub state: LeaseState,
     /// When it got there.
@@ -99,7 +117,7 @@ pub struct Lease {
 #[error("{address} cannot {step} while {state}")]
 pub struct Impossible {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// What was attempted.
     pub step: &'static str,
     /// The state that forbids it.
@@ -108,8 +126,24 @@ pub struct Impossible {
 
 impl Lease {
     /// A free address.
-    pub fn free(address: Ipv4Addr, eni: EniId, why: Why, now: Timestamp) -> Self {
-        Self { address, eni, state: LeaseState::Free, since: now, why, missed: 0 }
+    pub fn free(address: IpAddr, eni: EniId, why: Why, now: Timestamp) -> Self {
+        Self { address, eni, block: None, state: LeaseState::Free, since: now, why, missed: 0 }
+    }
+
+    /// The free addresses of a delegated prefix: all of them serve pods, the first and the last too.
+    pub fn free_block(block: Ipv4Net, eni: &EniId, why: &Why, now: Timestamp) -> impl Iterator<Item = Self> {
+        addresses_of(block).map(move |address| Self {
+            block: Some(block),
+            ..Self::free(IpAddr::V4(address), eni.clone(), why.clone(), now)
+        })
+    }
+
+    /// The address, if it is an IPv4 one.
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        match self.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
     }
 
     /// Promises a free address to a pod.
@@ -259,6 +293,11 @@ impl Lease {
         }
     }
 
+    /// Whether it ends with its pod: an IPv6 address does, and one that EC2 has not listed for long enough.
+    pub fn ends_with_pod(&self) -> bool {
+        self.address.is_ipv6() || self.missed >= MISSES
+    }
+
     /// Whether a pod may get it now.
     pub fn is_free(&self) -> bool {
         matches!(self.state, LeaseState::Free)
@@ -275,15 +314,23 @@ impl Lease {
     }
 }
 
+/// All addresses of a delegated prefix. EC2 delegates /28 blocks; of anything larger only as many are taken.
+pub fn addresses_of(block: Ipv4Net) -> impl Iterator<Item = Ipv4Addr> {
+    let most = usize::try_from(crate::limits::PREFIX_ADDRESSES).unwrap_or(usize::MAX);
+    let first = u32::from(block.network());
+    (first..=u32::from(block.broadcast())).take(most).map(Ipv4Addr::from)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wiring::PodLink;
 
     const NOW: Timestamp = Timestamp(1_000);
     const LATER: Timestamp = Timestamp(2_000);
 
-    fn address() -> Ipv4Addr {
-        Ipv4Addr::new(10, 0, 0, 7)
+    fn address() -> IpAddr {
+        Ipv4Addr::new(10, 0, 0, 7).into()
     }
 
     fn holder() -> Holder {
@@ -295,11 +342,15 @@ mod tests {
             },
             pod: None,
             wiring: PodWiring {
-                host_veth: "eni0".parse().unwrap(),
-                ifname: "eth0".parse().unwrap(),
-                address: address(),
-                table: 254,
-                mtu: 9001,
+                first: PodLink {
+                    host_veth: "eni0".parse().unwrap(),
+                    ifname: "eth0".parse().unwrap(),
+                    address: address(),
+                    table: 254,
+                    mtu: 9001,
+                    second: None,
+                },
+                further: Vec::new(),
             },
             asked: NOW,
         }

@@ -68,7 +68,12 @@ impl InstanceType {
     /// The top-level `MaximumNetworkInterfaces` counts all cards of multi-card types; the incumbent and
     /// its published tables use the default card.
     pub fn max_enis(&self) -> u32 {
-        self.cards.iter().find(|card| card.index == self.default_card).map_or(0, |card| card.max_enis)
+        self.max_enis_on(self.default_card)
+    }
+
+    /// The ENI limit of one network card; a card that the type lacks has none.
+    pub fn max_enis_on(&self, card: u32) -> u32 {
+        self.cards.iter().find(|known| known.index == card).map_or(0, |known| known.max_enis)
     }
 
     /// Pod-assignable slots on one ENI: every IPv4 address but the ENI's own primary.

@@ -1,15 +1,22 @@
 //! [`NodeState`]: the only mutable truth about a node. Events go in, effects come out; it never awaits.
 //!
+//! * `config`: what the operator decides.
 //! * `pods`: ADD, DEL, CHECK; `queue`: those that wait.
 //! * `supply`: growth and giving back; `pushback`: what waits because EC2 said no.
-//! * `enis`: an ENI's way in and out.
+//! * `cards`, `places`: where ENIs may be; `enis`: an ENI's way in and out; `ipv6`: what never runs short.
+//! * `kernel`: what the kernel is told about the node as a whole.
 //! * `observe`: what EC2 and the kernel report, reconciled with what the node believes.
 //! * `restore`: the journal's records become the state again.
 //! * `view`, `explain`: what strategies and people are shown.
 
+mod cards;
+mod config;
 mod enis;
 mod explain;
+mod ipv6;
+mod kernel;
 mod observe;
+mod places;
 mod pods;
 mod pushback;
 mod queue;
@@ -18,25 +25,28 @@ mod supply;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::cloud::{CloudSubnet, NewEni, NodeIdentity};
+use crate::cloud::{CloudSubnet, NewEni, NodeIdentity, Supply};
 use crate::demand::History;
 use crate::eni::{Eni, Phase};
-use crate::event::{Api, CloudCall, Effect, Event, OpId, Origin, Record, Ticket};
-use crate::ids::{EniId, SubnetId};
-use crate::lease::LeaseState;
-use crate::limits::{InstanceType, Mode};
+use crate::event::{Api, BlockOrigin, CloudCall, Effect, Event, OpId, Origin, Record, Ticket};
+use crate::ids::{EniId, SecurityGroupId, SubnetId};
+use crate::lease::{Lease, LeaseState};
+use crate::limits::InstanceType;
 use crate::pool::Pool;
 use crate::proposal::Band;
 use crate::report::{Cause, Decision, Why};
 use crate::time::Timestamp;
-use crate::wiring::{Seat, VethPrefix};
+use crate::wiring::Seat;
 
+use kernel::Kernel;
+use places::Fragmented;
 use pushback::Pushback;
 use queue::{Queue, Waiter};
 
+pub use config::{Cards, Config, CustomNetworking, EniConfig, KernelConfig, Provisioning, Unsupported};
 pub use explain::Explanation;
 pub use restore::Remembered;
 pub use view::{AddressStatus, EniStatus, PoolStatus, Status, StrategyStatus, SubnetStatus};
@@ -69,53 +79,11 @@ const LINGER: Duration = Duration::from_secs(30);
 /// How long a just-returned address or ENI is not believed when a lagging view still lists it.
 const RETURNED_MEMORY: Duration = Duration::from_secs(60);
 
-/// The settings that decisions depend on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// How addresses are supplied.
-    pub mode: Mode,
-    /// How long a released address is not reused.
-    pub cooldown: Duration,
-    /// The longest that an ADD waits for supply.
-    pub wait: Duration,
-    /// The operator's limit on ENIs.
-    pub max_enis: Option<u32>,
-    /// Kubelet's `--max-pods`, when the operator states it; otherwise the max-pods strategy answers.
-    pub max_pods: Option<u32>,
-    /// MTU of ENIs.
-    pub eni_mtu: u32,
-    /// MTU of pod interfaces.
-    pub pod_mtu: u32,
-    /// Start of host veth names.
-    pub veth_prefix: VethPrefix,
-    /// The cluster's name, for tags.
-    pub cluster: Option<String>,
-    /// Further tags on ENIs that we create.
-    pub tags: BTreeMap<String, String>,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            mode: Mode::SecondaryIp,
-            cooldown: Duration::from_secs(30),
-            wait: Duration::from_secs(60),
-            max_enis: None,
-            max_pods: None,
-            eni_mtu: 9001,
-            pod_mtu: 9001,
-            veth_prefix: VethPrefix::default(),
-            cluster: None,
-            tags: BTreeMap::new(),
-        }
-    }
-}
-
 /// Kernel work under way for a pod.
 #[derive(Clone, Copy, Debug)]
 enum PodWork {
-    Wire { address: Ipv4Addr, ticket: Ticket },
-    Unwire { address: Ipv4Addr },
+    Wire { address: IpAddr, ticket: Ticket },
+    Unwire { address: IpAddr },
 }
 
 /// Kernel work under way for an ENI.
@@ -130,13 +98,16 @@ enum EniWork {
 enum Purpose {
     Enis { asked: Timestamp },
     Subnets,
+    VpcRanges,
     Create(Creation),
     Attach { eni: EniId },
     Mark { eni: EniId },
+    Groups { eni: EniId, groups: Vec<SecurityGroupId> },
     Detach { eni: EniId },
     Delete { eni: EniId },
-    Assign { eni: EniId, count: u32, cause: Cause },
-    Unassign { eni: EniId, addresses: Vec<Ipv4Addr> },
+    Assign { eni: EniId, amount: Supply, cause: Cause },
+    AssignIpv6 { eni: EniId },
+    Unassign { eni: EniId, addresses: Vec<IpAddr> },
 }
 
 /// A call to EC2 under way.
@@ -151,7 +122,6 @@ struct CallUnderWay {
 struct Creation {
     new: NewEni,
     seat: Seat,
-    count: u32,
     cause: Cause,
     /// Set when an earlier try may have succeeded without our hearing of it: until then it may still be on
     /// its way to EC2.
@@ -195,11 +165,11 @@ pub struct NodeState {
     unmanaged: BTreeSet<Seat>,
     pool: Pool,
     /// DELs that wait for kernel work on their address.
-    deleting: BTreeMap<Ipv4Addr, Vec<Ticket>>,
+    deleting: BTreeMap<IpAddr, Vec<Ticket>>,
     queue: Queue,
     pod_work: BTreeMap<OpId, PodWork>,
     /// Addresses with kernel work under way: one piece of it at a time.
-    working: BTreeSet<Ipv4Addr>,
+    working: BTreeSet<IpAddr>,
     eni_work: BTreeMap<OpId, EniWork>,
     calls: BTreeMap<OpId, CallUnderWay>,
     next_op: u64,
@@ -212,14 +182,15 @@ pub struct NodeState {
     asking: Asking,
     asking_subnets: bool,
     exhausted: BTreeMap<SubnetId, Exhausted>,
+    fragmented: BTreeMap<SubnetId, Fragmented>,
     pushback: Pushback,
     demand: History,
-    returned: BTreeMap<Ipv4Addr, Timestamp>,
+    returned: BTreeMap<IpAddr, Timestamp>,
     departed: BTreeMap<EniId, Timestamp>,
     /// Pods that the kernel routes to and no lease accounts for.
-    strangers: BTreeMap<Ipv4Addr, String>,
+    strangers: BTreeMap<IpAddr, String>,
     /// Pods that the last look at the kernel did not find, and since which look.
-    unseen: BTreeMap<Ipv4Addr, Timestamp>,
+    unseen: BTreeMap<IpAddr, Timestamp>,
     /// Whether the ENIs are known: from EC2, or from the journal.
     seen: bool,
     observe_at: Timestamp,
@@ -230,6 +201,16 @@ pub struct NodeState {
     stopping: bool,
     tokens: u64,
     started: Timestamp,
+    /// Whether EC2 has told the primary ENI's security groups since the daemon started.
+    groups_seen: bool,
+    /// Where the next IPv6 address is looked for.
+    ipv6_cursor: u64,
+    /// Since when a prefix may have been delegated without our hearing of it.
+    ipv6_unsure: Option<Timestamp>,
+    /// The last node-local address that was given out.
+    node_local_cursor: u32,
+    kernel: Kernel,
+    ranges_at: Timestamp,
 }
 
 impl NodeState {
@@ -257,6 +238,7 @@ impl NodeState {
             asking: Asking { stale: true, ..Asking::default() },
             asking_subnets: false,
             exhausted: BTreeMap::new(),
+            fragmented: BTreeMap::new(),
             pushback: Pushback::default(),
             demand: History::starting(now),
             returned: BTreeMap::new(),
@@ -272,6 +254,12 @@ impl NodeState {
             stopping: false,
             tokens: 0,
             started: now,
+            groups_seen: false,
+            ipv6_cursor: now.0,
+            ipv6_unsure: None,
+            node_local_cursor: 0,
+            kernel: Kernel::default(),
+            ranges_at: now,
         }
     }
 
@@ -281,8 +269,8 @@ impl NodeState {
     pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
-            Event::Add { ticket, attachment, pod, deadline } => {
-                self.add(Waiter { ticket, attachment, pod, asked: now, deadline }, now, &mut effects);
+            Event::Add { ticket, attachment, pod, nics, deadline } => {
+                self.add(Waiter { ticket, attachment, pod, nics, asked: now, deadline }, now, &mut effects);
             }
             Event::Del { ticket, attachment, issued } => {
                 self.del(ticket, &attachment, issued, now, &mut effects)
@@ -293,6 +281,7 @@ impl NodeState {
             Event::Cloud { op, result } => self.cloud_answered(op, result, now, &mut effects),
             Event::EniSetUp { op, result } => self.eni_set_up(op, result, now, &mut effects),
             Event::EniTornDown { op, result } => self.eni_torn_down(op, result, now),
+            Event::NodeSetUp { op, result } => self.node_set_up(op, result, now),
             Event::WarmPoolDecided(decision) => self.warm_pool_decided(decision, now),
             Event::SubnetsDecided(decision) => {
                 self.asking_subnets = false;
@@ -331,11 +320,10 @@ impl NodeState {
         for eni in self.enis.values().filter(|eni| !eni.busy && eni.blocked_until > now) {
             at(eni.blocked_until);
         }
-        for exhausted in self.exhausted.values() {
-            at(exhausted.until);
-        }
+        self.subnets_reopen().for_each(&mut at);
+        self.kernel.next_try().filter(|next| *next > now).into_iter().for_each(&mut at);
         if self.seen && !self.asking.in_flight {
-            if self.asking.stale {
+            if self.asking.stale && self.config.families.ipv4() {
                 at(self.asking.last + ASK_EVERY);
             }
             self.asking.next_check.into_iter().for_each(&mut at);
@@ -352,7 +340,8 @@ impl NodeState {
             && self.eni_work.is_empty()
             && self.calls.is_empty()
             && !self.asking.in_flight
-            && !self.asking.stale
+            && !(self.asking.stale && self.config.families.ipv4())
+            && !self.kernel.is_busy()
             && !self.asking_subnets
             && self.queue.is_empty()
             && self.unresolved.is_empty()
@@ -377,14 +366,23 @@ impl NodeState {
                 eni.set_up = false;
             }
         }
+        let elsewhere = config.custom_networking != self.config.custom_networking
+            || config.subnet_discovery != self.config.subnet_discovery;
+        if elsewhere {
+            self.subnets_at = Timestamp(0);
+        }
         self.config = config;
+        self.kernel.is_stale();
         self.asking.stale = true;
+        self.release_at = Timestamp(0);
     }
 
     /// Everything that follows from the state alone, whatever the event was.
     fn settle(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.pool.thaw(now);
-        self.exhausted.retain(|_, exhausted| exhausted.until > now);
+        for eni in self.pool.thaw(now) {
+            self.journal_eni(&eni, effects);
+        }
+        self.reopen_subnets(now);
         if !self.returned.is_empty() || !self.departed.is_empty() {
             self.returned.retain(|_, until| *until > now);
             self.departed.retain(|_, until| *until > now);
@@ -398,13 +396,14 @@ impl NodeState {
         self.look(now, effects);
         self.advance_enis(now, effects);
         self.adjust_supply(now, effects);
+        self.tell_kernel(now, effects);
         self.ask(now, effects);
     }
 
     fn ask(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         let due = self.asking.stale && self.asking.last + ASK_EVERY <= now
             || self.asking.next_check.is_some_and(|check| check <= now);
-        if !self.seen || self.asking.in_flight || !due {
+        if !self.seen || self.asking.in_flight || !due || !self.config.families.ipv4() {
             return;
         }
         self.asking = Asking { in_flight: true, stale: false, last: now, next_check: None };
@@ -445,11 +444,19 @@ impl NodeState {
     fn eni_records(&self, eni: &Eni) -> Vec<Record> {
         let mut records = vec![Record::Eni {
             eni: eni.as_journaled(),
-            addresses: self.pool.addresses_on(&eni.id),
+            addresses: self.pool.single_addresses_on(&eni.id),
             origins: self.origins_on(&eni.id),
         }];
+        if eni.delegates {
+            records.push(Record::Delegated {
+                eni: eni.id.clone(),
+                prefixes: self.pool.blocks_on(&eni.id).map(|block| block.range).collect(),
+                ipv6_prefixes: eni.ipv6_prefixes.clone(),
+                origins: self.block_origins_on(&eni.id),
+            });
+        }
         let returning = self.pool.on(&eni.id).filter(|lease| lease.state == LeaseState::Returning);
-        let addresses: Vec<_> = returning.map(|lease| lease.address).collect();
+        let addresses: Vec<_> = returning.filter_map(Lease::ipv4).collect();
         if !addresses.is_empty() {
             records.push(Record::Returning { addresses });
         }
@@ -459,13 +466,31 @@ impl NodeState {
     /// Why the ENI has the addresses that were asked for: one entry for each call that brought some.
     fn origins_on(&self, eni: &EniId) -> Vec<Origin> {
         let mut origins: Vec<Origin> = Vec::new();
-        for lease in self.pool.on(eni).filter(|lease| matches!(lease.why, Why::Grown { .. })) {
+        for (lease, address) in self.grown_on(eni).filter(|(lease, _)| lease.block.is_none()) {
             match origins.iter_mut().find(|origin| origin.why == lease.why) {
-                Some(origin) => origin.addresses.push(lease.address),
-                None => origins.push(Origin { why: lease.why.clone(), addresses: vec![lease.address] }),
+                Some(origin) => origin.addresses.push(address),
+                None => origins.push(Origin { why: lease.why.clone(), addresses: vec![address] }),
             }
         }
         origins
+    }
+
+    /// The same for its prefixes.
+    fn block_origins_on(&self, eni: &EniId) -> Vec<BlockOrigin> {
+        let mut origins: Vec<BlockOrigin> = Vec::new();
+        for (lease, address) in self.grown_on(eni) {
+            let Some(block) = lease.block.filter(|block| block.network() == address) else { continue };
+            match origins.iter_mut().find(|origin| origin.why == lease.why) {
+                Some(origin) => origin.prefixes.push(block),
+                None => origins.push(BlockOrigin { why: lease.why.clone(), prefixes: vec![block] }),
+            }
+        }
+        origins
+    }
+
+    fn grown_on(&self, eni: &EniId) -> impl Iterator<Item = (&Lease, Ipv4Addr)> {
+        let grown = self.pool.on(eni).filter(|lease| matches!(lease.why, Why::Grown { .. }));
+        grown.filter_map(|lease| Some((lease, lease.ipv4()?)))
     }
 }
 

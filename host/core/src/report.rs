@@ -160,6 +160,41 @@ pub enum WaitReason {
     /// No subnet may be used at all.
     #[error("no subnet of this zone is eligible for pods")]
     NoSubnet,
+    /// Custom networking names an ENIConfig that nobody has described.
+    #[error("custom networking asks for the ENIConfig `{name}`, and there is none of that name")]
+    NoEniConfig {
+        /// The name.
+        name: String,
+    },
+    /// None of the ENIConfig's subnets can be used here.
+    #[error("no subnet of the ENIConfig `{eni_config}` is in this node's VPC and in its zone {zone}")]
+    ForeignSubnets {
+        /// The ENIConfig.
+        eni_config: String,
+        /// The node's zone.
+        zone: String,
+    },
+    /// The primary ENI's IPv6 prefix is on its way.
+    #[error("{eni} is being delegated its IPv6 prefix")]
+    Ipv6Coming {
+        /// The primary ENI.
+        eni: EniId,
+    },
+    /// There can be no IPv6 prefix.
+    #[error("pods need IPv6, and the primary ENI's subnet {subnet} has no IPv6 range")]
+    NoIpv6 {
+        /// The subnet.
+        subnet: SubnetId,
+    },
+    /// All node-local addresses are taken.
+    #[error("all node-local addresses are in use")]
+    NoNodeLocal,
+    /// The node takes no new pods, so that its ENIs stay as they are.
+    #[error("the node is unschedulable, so that no addresses are added")]
+    Cordoned,
+    /// Somebody else provides addresses.
+    #[error("provisioning is left to others, and they have provided no further address")]
+    NotProvisioned,
     /// EC2 refused or failed; we try again.
     #[error("{call} {kind}; next try in {retry_secs} s")]
     Cloud {
@@ -206,6 +241,9 @@ pub enum Why {
         #[serde(flatten)]
         cause: Cause,
     },
+    /// It was drawn from the primary ENI's IPv6 prefix for its pod.
+    #[error("drawn from the primary ENI's IPv6 prefix for its pod")]
+    Drawn,
     /// It is the node's primary ENI.
     #[error("it is the instance's primary ENI")]
     Primary,

@@ -8,5 +8,6 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+mod log;
 pub mod ports;
 pub mod run;

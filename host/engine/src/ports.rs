@@ -6,9 +6,11 @@
 use std::future::Future;
 use std::os::fd::OwnedFd;
 
-use enid_core::cloud::{Assigned, CloudEni, CloudError, CloudSubnet, NewEni, NodeIdentity, Supply};
+use enid_core::cloud::{
+    Assigned, CloudEni, CloudError, CloudSubnet, NewEni, NodeIdentity, Supply, VpcRanges,
+};
 use enid_core::event::{KernelView, Record};
-use enid_core::ids::{EniAttachmentId, EniId, IfName, Mac, VpcId};
+use enid_core::ids::{EniAttachmentId, EniId, IfName, Mac, SecurityGroupId, VpcId};
 use enid_core::limits::InstanceType;
 use enid_core::proposal::Band;
 use enid_core::report::Decision;
@@ -27,6 +29,18 @@ pub trait Cloud: Send + Sync + 'static {
     /// `DescribeNetworkInterfaces` filtered by this instance: all ENIs attached to it.
     fn enis(&self, identity: &NodeIdentity)
     -> impl Future<Output = Result<Vec<CloudEni>, CloudError>> + Send;
+    /// The same from instance metadata, without an EC2 call. Metadata knows no tags, no attachment ids and no
+    /// security groups of an ENI that is being attached: all ENIs with an IPv4 address count as managed, none as
+    /// created for pods.
+    fn metadata_enis(
+        &self,
+        identity: &NodeIdentity,
+    ) -> impl Future<Output = Result<Vec<CloudEni>, CloudError>> + Send;
+    /// The VPC's ranges now: IMDSv2 only.
+    fn vpc_ranges(
+        &self,
+        identity: &NodeIdentity,
+    ) -> impl Future<Output = Result<VpcRanges, CloudError>> + Send;
     /// `DescribeSubnets` in the VPC and zone, tags read. `cluster` is the configured cluster name.
     fn subnets(
         &self,
@@ -49,12 +63,18 @@ pub trait Cloud: Send + Sync + 'static {
         eni: &EniId,
         attachment: &EniAttachmentId,
     ) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// `ModifyNetworkInterfaceAttribute`: `Groups`.
+    fn set_security_groups(
+        &self,
+        eni: &EniId,
+        groups: &[SecurityGroupId],
+    ) -> impl Future<Output = Result<(), CloudError>> + Send;
     /// `DetachNetworkInterface`; returns as soon as EC2 accepts.
     fn detach_eni(&self, attachment: &EniAttachmentId)
     -> impl Future<Output = Result<(), CloudError>> + Send;
     /// `DeleteNetworkInterface`.
     fn delete_eni(&self, eni: &EniId) -> impl Future<Output = Result<(), CloudError>> + Send;
-    /// `AssignPrivateIpAddresses`: only what is new.
+    /// `AssignPrivateIpAddresses`, or `AssignIpv6Addresses` for IPv6 prefixes: only what is new.
     fn assign(
         &self,
         eni: &EniId,
@@ -68,13 +88,18 @@ pub trait Cloud: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), CloudError>> + Send;
 }
 
-/// What the kernel said after wiring a pod.
+/// What the kernel said after wiring a pod: its interfaces in the order of
+/// [`PodWiring::links`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wired(pub Vec<Macs>);
+
+/// The MACs of one pod interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wired {
-    /// MAC of the host end.
-    pub host_mac: Mac,
-    /// MAC of the pod end.
-    pub pod_mac: Mac,
+pub struct Macs {
+    /// Of the host end.
+    pub host: Mac,
+    /// Of the pod end.
+    pub pod: Mac,
 }
 
 /// Why the kernel could not be changed or read.

@@ -11,21 +11,22 @@ use std::time::Duration;
 
 use enid_core::builtin;
 use enid_core::cloud::{CloudError, CloudErrorKind, NodeIdentity};
-use enid_core::event::{Answer, CloudCall, CloudReply, Effect, Event, OpId, Record, Refusal, Ticket};
+use enid_core::event::{Answer, CloudCall, CloudReply, Effect, Event, Nics, OpId, Record, Refusal, Ticket};
 use enid_core::ids::{Attachment, EniId, PodName, SubnetId};
 use enid_core::node::{AddressStatus, Config, Explanation, NodeState, Status};
 use enid_core::report::{Decision, Rung};
 use enid_core::snapshot::MaxPodsSnapshot;
 use enid_core::time::Timestamp;
-use enid_core::wiring::{NodeWiring, PodWiring};
+use enid_core::wiring::PodWiring;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::clock::Clock;
+use crate::log::{log_event, log_record};
 use crate::ports::{Cloud, Datapath, DatapathError, Drift, Store, Strategist, Wired};
 
 /// Requests that may queue for the loop; a runtime that sends more waits on its socket.
@@ -46,6 +47,8 @@ pub enum Request {
         attachment: Attachment,
         /// Whose.
         pod: Option<PodName>,
+        /// How many interfaces it wants.
+        nics: Nics,
         /// When the runtime gives up.
         deadline: Timestamp,
         /// The pod's network namespace.
@@ -80,10 +83,8 @@ pub enum Request {
     },
     /// The operator changed the settings.
     Reconfigure {
-        /// What decisions depend on.
+        /// The new ones.
         config: Box<Config>,
-        /// What the kernel depends on.
-        wiring: Box<NodeWiring>,
     },
     /// A strategy was replaced.
     StrategyReplaced,
@@ -99,7 +100,7 @@ pub enum Query {
     /// The address of one attachment.
     Attachment(Attachment),
     /// Why is this address here?
-    Address(std::net::Ipv4Addr),
+    Address(std::net::IpAddr),
     /// Why is this ENI here?
     Eni(EniId),
     /// What about this pod?
@@ -256,7 +257,7 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
     fn requested(&mut self, request: Request) {
         self.mend_journal();
         match request {
-            Request::Add { attachment, pod, deadline, netns, reply } => {
+            Request::Add { attachment, pod, nics, deadline, netns, reply } => {
                 if let Some(why) = self.journal_broken.clone() {
                     let answer = Answer::Refused(Refusal::Journal { why });
                     // Who asked may have gone: then nobody minds.
@@ -264,7 +265,7 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                     return;
                 }
                 let ticket = self.pend(reply, Some(netns));
-                self.happen(Event::Add { ticket, attachment, pod, deadline });
+                self.happen(Event::Add { ticket, attachment, pod, nics, deadline });
             }
             Request::Del { attachment, issued, reply } => {
                 let ticket = self.pend(reply, None);
@@ -294,18 +295,9 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                 // Who asked may have gone: then nobody minds.
                 let _gone = reply.send(view);
             }
-            Request::Reconfigure { config, wiring } => {
+            Request::Reconfigure { config } => {
                 self.happen(Event::Reconfigured(config));
                 self.ask_max_pods();
-                let datapath = Arc::clone(&self.ports.datapath);
-                let set_up = async move {
-                    if let Err(why) = datapath.set_up_node(&wiring).await {
-                        error!(%why, "the new settings could not be applied to the kernel");
-                    }
-                    Event::Tick
-                };
-                let task = self.tasks.spawn_on(set_up, &self.errands);
-                self.otherwise.insert(task.id(), Event::Tick);
             }
             Request::StrategyReplaced => {
                 self.happen(Event::StrategyReplaced);
@@ -473,6 +465,10 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                 let result = datapath.tear_down_eni(&wiring).await.map_err(|why| why.to_string());
                 Outcome::Event(Event::EniTornDown { op, result })
             })),
+            Effect::SetUpNode { op, wiring } => self.kernel.push(Box::pin(async move {
+                let result = datapath.set_up_node(&wiring).await.map_err(|why| why.to_string());
+                Outcome::Event(Event::NodeSetUp { op, result })
+            })),
             Effect::AskWarmPool(snapshot) => {
                 let strategist = Arc::clone(&self.ports.strategist);
                 let target = builtin::warm_pool(&snapshot).target;
@@ -562,6 +558,8 @@ pub async fn perform_call<C: Cloud>(
 ) -> Result<CloudReply, CloudError> {
     Ok(match call {
         CloudCall::Enis => CloudReply::Enis(cloud.enis(identity).await?),
+        CloudCall::MetadataEnis => CloudReply::Enis(cloud.metadata_enis(identity).await?),
+        CloudCall::VpcRanges => CloudReply::VpcRanges(cloud.vpc_ranges(identity).await?),
         CloudCall::Subnets => {
             CloudReply::Subnets(cloud.subnets(&identity.vpc, &identity.zone, cluster).await?)
         }
@@ -571,6 +569,10 @@ pub async fn perform_call<C: Cloud>(
         }
         CloudCall::DeleteWithInstance { eni, attachment } => {
             cloud.delete_with_instance(eni, attachment).await?;
+            CloudReply::Done
+        }
+        CloudCall::SetSecurityGroups { eni, groups } => {
+            cloud.set_security_groups(eni, groups).await?;
             CloudReply::Done
         }
         CloudCall::Detach { attachment } => {
@@ -618,82 +620,5 @@ pub fn in_order(decision: Decision<Vec<u16>>, subnets: &[SubnetId]) -> Decision<
         fuel: decision.fuel,
         took: decision.took,
         record: decision.record,
-    }
-}
-
-fn log_event(event: &Event) {
-    match event {
-        Event::Cloud { result: Err(error), .. } => match error.kind {
-            CloudErrorKind::Denied => {
-                error!(call = %error.call, reason = %error, "EC2 refuses; check the IAM policy")
-            }
-            CloudErrorKind::Throttled
-            | CloudErrorKind::NoFreeAddresses
-            | CloudErrorKind::NoFreeBlocks
-            | CloudErrorKind::LimitExceeded
-            | CloudErrorKind::Conflict
-            | CloudErrorKind::Gone
-            | CloudErrorKind::Rejected
-            | CloudErrorKind::Unavailable => warn!(call = %error.call, reason = %error, "EC2 call failed"),
-        },
-        Event::Wired { result: Err(why), .. } => warn!(reason = %why, "pod not wired"),
-        Event::Unwired { result: Err(why), .. } => warn!(reason = %why, "pod not unwired"),
-        Event::EniSetUp { result: Err(Some(why)), .. } => warn!(reason = %why, "ENI not set up"),
-        Event::EniTornDown { result: Err(why), .. } => warn!(reason = %why, "ENI not torn down"),
-        Event::WarmPoolDecided(decision) => {
-            for fault in &decision.faults {
-                warn!(reason = %fault, rung = %decision.rung, "warm-pool strategy failed");
-            }
-            debug!(strategy = %decision.strategy, target = %decision.target, reason = %decision.reason, "target");
-        }
-        Event::SubnetsDecided(decision) => {
-            for fault in &decision.faults {
-                warn!(reason = %fault, rung = %decision.rung, "subnet-selection strategy failed");
-            }
-        }
-        Event::MaxPodsDecided(decision) => {
-            for fault in &decision.faults {
-                warn!(reason = %fault, rung = %decision.rung, "max-pods strategy failed");
-            }
-            info!(strategy = %decision.strategy, max_pods = decision.target, reason = %decision.reason, "max pods");
-        }
-        Event::Cloud { result: Ok(_), .. }
-        | Event::Wired { result: Ok(()), .. }
-        | Event::Unwired { result: Ok(()), .. }
-        | Event::EniSetUp { result: Ok(()) | Err(None), .. }
-        | Event::EniTornDown { result: Ok(()), .. }
-        | Event::Add { .. }
-        | Event::Del { .. }
-        | Event::Check { .. }
-        | Event::Reconfigured(_)
-        | Event::StrategyReplaced
-        | Event::PodsObserved(_)
-        | Event::Tick
-        | Event::Stop => {}
-    }
-}
-
-/// One line per transition, in the words of the journal.
-fn log_record(record: &Record) {
-    match record {
-        Record::Identity { .. } | Record::Limits { .. } => {}
-        Record::Creating { new, seat, decisions } => {
-            let decisions: Vec<String> = decisions.iter().map(ToString::to_string).collect();
-            info!(
-                subnet = %new.subnet, device = seat.device, supply = ?new.supply, ?decisions, "creating an ENI"
-            );
-        }
-        Record::NotCreated { token } => info!(%token, "ENI not created"),
-        Record::Eni { eni, addresses, .. } => {
-            info!(eni = %eni.id, phase = eni.phase.name(), addresses = addresses.len(), "ENI");
-        }
-        Record::Returning { addresses } => info!(?addresses, "returning"),
-        Record::EniGone { eni } => info!(%eni, "ENI gone"),
-        Record::Reserved { address, holder } => {
-            let pod = holder.pod.as_ref().map(ToString::to_string).unwrap_or_default();
-            info!(%address, pod, attachment = %holder.attachment, "reserved");
-        }
-        Record::Bound { address, .. } => info!(%address, "bound"),
-        Record::Released { address, cool_until } => info!(%address, %cool_until, "released"),
     }
 }

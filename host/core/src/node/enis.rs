@@ -1,11 +1,13 @@
 //! An ENI's way in and out. Level-triggered: every step follows from the state, so that a retry, a restart
 //! and the first try are the same code.
 
-use super::{EniWork, LINK_POLL, NodeState, OVERDUE_POLL, Purpose, RETURNED_MEMORY, delay};
+use std::net::Ipv4Addr;
+
+use super::{EniWork, LINK_POLL, NodeState, OVERDUE_POLL, Provisioning, Purpose, RETURNED_MEMORY, delay};
 use crate::cloud::{Assigned, CloudEni, CloudError, CloudErrorKind};
 use crate::eni::{Eni, Leaving, Phase};
 use crate::event::{Api, CloudCall, CloudReply, Effect, OpId, Record};
-use crate::ids::EniId;
+use crate::ids::{EniId, SecurityGroupId};
 use crate::lease::{Lease, LeaseState};
 use crate::report::Why;
 use crate::time::Timestamp;
@@ -35,7 +37,8 @@ impl NodeState {
         let restless = |eni: &&Eni| {
             let at_rest = eni.phase == Phase::Ready
                 && (eni.is_primary() || eni.set_up && (eni.marked || !eni.is_ours()))
-                && self.pool.counts_on(&eni.id).returning == 0;
+                && self.pool.counts_on(&eni.id).returning == 0
+                && !self.has_other_groups(eni);
             !eni.busy && eni.blocked_until <= now && !at_rest
         };
         let due: Vec<EniId> = self.enis.values().filter(restless).map(|eni| eni.id.clone()).collect();
@@ -57,7 +60,7 @@ impl NodeState {
                     self.journal_eni(id, effects);
                     continue;
                 }
-                Next::Call(call) if !self.pushback.permits(call.1.api(), now) => return,
+                Next::Call(call) if !self.may_call(call.1.api(), now) => return,
                 Next::Call(call) => self.call(call.0, call.1, effects),
                 Next::SetUp => {
                     let op = self.op();
@@ -76,6 +79,25 @@ impl NodeState {
         }
     }
 
+    /// Whether EC2 may be asked to change something.
+    fn may_call(&self, api: Api, now: Timestamp) -> bool {
+        self.config.provisioning == Provisioning::Full && self.pushback.permits(api, now)
+    }
+
+    /// Whether an ENI that we created is behind other security groups than it should be.
+    fn has_other_groups(&self, eni: &Eni) -> bool {
+        // Metadata's word on the primary's own lags; EC2's is waited for.
+        let known = self.groups_seen
+            && !eni.security_groups.is_empty()
+            && eni.is_ours()
+            && !eni.is_primary()
+            && !eni.hands_off;
+        let differ = |a: &[SecurityGroupId], b: &[SecurityGroupId]| {
+            a.len() != b.len() || a.iter().any(|group| !b.contains(group))
+        };
+        known && differ(&eni.security_groups, self.security_groups())
+    }
+
     fn next_for(&self, eni: &Eni, now: Timestamp) -> Next {
         let id = eni.id.clone();
         match (&eni.phase, &eni.attachment) {
@@ -89,11 +111,18 @@ impl NodeState {
             (Phase::Ready, _) if !eni.set_up && !eni.is_primary() => Next::SetUp,
             (Phase::Ready, Some(attachment)) if !eni.marked && eni.is_ours() && !eni.is_primary() => {
                 let mark = CloudCall::DeleteWithInstance { eni: id.clone(), attachment: attachment.clone() };
-                if self.pushback.permits(mark.api(), now) {
+                if self.may_call(mark.api(), now) {
                     call(Purpose::Mark { eni: id }, mark)
                 } else {
                     self.give_back_now(eni)
                 }
+            }
+            (Phase::Ready, _)
+                if self.has_other_groups(eni) && self.may_call(Api::ModifyNetworkInterfaceAttribute, now) =>
+            {
+                let groups = self.security_groups().to_vec();
+                let set = CloudCall::SetSecurityGroups { eni: id.clone(), groups: groups.clone() };
+                call(Purpose::Groups { eni: id, groups }, set)
             }
             (Phase::Ready, _) => self.give_back_now(eni),
             (Phase::Leaving(Leaving::TearingDown), _) => Next::TearDown,
@@ -110,11 +139,21 @@ impl NodeState {
     /// Asks EC2 to take back what is returning: for the first time, or again because the outcome is unknown.
     fn give_back_now(&self, eni: &Eni) -> Next {
         let returning = self.pool.on(&eni.id).filter(|lease| lease.state == LeaseState::Returning);
-        let addresses: Vec<_> = returning.map(|lease| lease.address).collect();
+        let mut give_back = Assigned::default();
+        let mut addresses = Vec::new();
+        for lease in returning {
+            addresses.push(lease.address);
+            match (lease.block, lease.ipv4()) {
+                (Some(block), _) if give_back.prefixes.last() != Some(&block) => {
+                    give_back.prefixes.push(block)
+                }
+                (None, Some(address)) => give_back.addresses.push(address),
+                (Some(_), _) | (None, None) => {}
+            }
+        }
         if addresses.is_empty() || !eni.is_listed() {
             return Next::Nothing;
         }
-        let give_back = Assigned { addresses: addresses.clone(), prefixes: Vec::new() };
         let id = eni.id.clone();
         call(Purpose::Unassign { eni: id.clone(), addresses }, CloudCall::Unassign { eni: id, give_back })
     }
@@ -134,9 +173,11 @@ impl NodeState {
             Purpose::Enis { asked } => self.enis_answered(asked, result, now, effects),
             Purpose::Subnets => self.subnets_answered(result, now, effects),
             Purpose::Create(creation) => self.created(creation, result, now, effects),
-            Purpose::Assign { eni, count, cause } => {
-                self.assigned(&eni, count, cause, result, now, effects);
+            Purpose::VpcRanges => self.ranges_answered(result, now, effects),
+            Purpose::Assign { eni, amount, cause } => {
+                self.assigned(&eni, (amount, cause), result, now, effects);
             }
+            Purpose::AssignIpv6 { eni } => self.ipv6_assigned(&eni, result, now, effects),
             Purpose::Unassign { eni, addresses } => self.unassigned(&eni, addresses, result, now, effects),
             Purpose::Attach { eni } => self.attached(&eni, result, now, effects),
             Purpose::Mark { eni } => {
@@ -145,6 +186,17 @@ impl NodeState {
                     eni.marked = true;
                 }
                 self.eni_call_done(&eni, call.api, outcome, now);
+                self.journal_eni(&eni, effects);
+            }
+            Purpose::Groups { eni, groups } => {
+                if let Err(error) = &result {
+                    // A group that EC2 does not take must not keep the ENI from anything else.
+                    self.pushback.failed(call.api, error.clone(), now, self.next_op);
+                }
+                if let (Ok(_), Some(eni)) = (&result, self.enis.get_mut(&eni)) {
+                    eni.security_groups = groups;
+                }
+                self.eni_call_done(&eni, call.api, Ok(()), now);
                 self.journal_eni(&eni, effects);
             }
             Purpose::Detach { eni } => match unless_gone(result) {
@@ -205,9 +257,10 @@ impl NodeState {
         effects: &mut Vec<Effect>,
     ) {
         self.enis.insert(cloud.id.clone(), Eni::from_cloud(cloud, seat, phase, why.clone(), now));
-        for address in &cloud.addresses {
-            self.learn_address(Lease::free(*address, cloud.id.clone(), why.clone(), now), now);
+        for lease in leases_of(cloud, why, now) {
+            self.learn_address(lease, now);
         }
+        self.kernel.is_stale();
         self.journal_eni(&cloud.id, effects);
     }
 
@@ -215,6 +268,7 @@ impl NodeState {
     pub(super) fn forget_eni(&mut self, id: &EniId, now: Timestamp, effects: &mut Vec<Effect>) {
         self.enis.remove(id);
         self.pool.forget_all_on(id);
+        self.kernel.is_stale();
         self.departed.insert(id.clone(), now + RETURNED_MEMORY);
         effects.push(Effect::Journal(vec![Record::EniGone { eni: id.clone() }]));
     }
@@ -232,7 +286,8 @@ impl NodeState {
         effects: &mut Vec<Effect>,
     ) {
         const API: Api = Api::AttachNetworkInterface;
-        let seat = self.free_seat();
+        let card = self.enis.get(id).map_or(self.instance_type.default_card, |eni| eni.seat.card);
+        let seat = self.free_seat(card);
         let Some(eni) = self.enis.get_mut(id) else { return };
         match result {
             Ok(CloudReply::Attached(attachment)) => {
@@ -246,6 +301,7 @@ impl NodeState {
             }
             Ok(
                 CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
                 | CloudReply::Subnets(_)
                 | CloudReply::Created(_)
                 | CloudReply::Assigned(_)
@@ -340,6 +396,13 @@ impl NodeState {
     fn take_eni_work(&mut self, op: OpId, expected: impl Fn(&EniWork) -> bool) -> Option<EniWork> {
         self.eni_work.get(&op).is_some_and(expected).then(|| self.eni_work.remove(&op)).flatten()
     }
+}
+
+/// What EC2 says is on an ENI, as free leases.
+pub(super) fn leases_of(cloud: &CloudEni, why: &Why, now: Timestamp) -> impl Iterator<Item = Lease> {
+    let lease = move |address: &Ipv4Addr| Lease::free((*address).into(), cloud.id.clone(), why.clone(), now);
+    let blocks = cloud.prefixes.iter().flat_map(move |block| Lease::free_block(*block, &cloud.id, why, now));
+    cloud.addresses.iter().map(lease).chain(blocks)
 }
 
 /// How asking for an end went: what is gone already has ended.

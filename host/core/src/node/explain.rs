@@ -1,6 +1,6 @@
 //! Why an address, an ENI or a pod is as it is, in words.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ pub struct Explanation {
 
 impl NodeState {
     /// Why an address is (not) here and what happens to it next.
-    pub fn explain_address(&self, address: Ipv4Addr, now: Timestamp) -> Explanation {
+    pub fn explain_address(&self, address: IpAddr, now: Timestamp) -> Explanation {
         let mut lines = Vec::new();
         if let Some(lease) = self.pool.get(address) {
             let status = address_status(lease, now);
@@ -33,7 +33,7 @@ impl NodeState {
                 let pod = holder.pod.as_ref().map_or_else(|| "no pod name".to_owned(), ToString::to_string);
                 lines.push(format!(
                     "held by {pod}, attachment {}, link {}",
-                    holder.attachment, holder.wiring.host_veth
+                    holder.attachment, holder.wiring.first.host_veth
                 ));
             }
             lines.push(format!("why it is here: {}", lease.why));

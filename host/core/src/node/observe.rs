@@ -4,19 +4,23 @@
 //! missing twice and unused is dropped, what is missing twice and used is quarantined. A view older than
 //! the last change of an ENI says nothing about it.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{LOOKS_APART, NodeState, OBSERVE_EVERY, Purpose};
+use super::enis::leases_of;
+use super::{Cards, LOOKS_APART, NodeState, OBSERVE_EVERY, Provisioning, Purpose};
 use crate::cloud::{CloudEni, CloudError, EniAttachment};
 use crate::eni::{Eni, Leaving, MISSES, Phase};
 use crate::event::{Api, CloudCall, CloudReply, Effect, KernelView};
-use crate::ids::{EniId, SubnetId};
+use crate::ids::{EniId, SecurityGroupId, SubnetId};
 use crate::lease::{Lease, LeaseState};
 use crate::report::{Quarantine, Why};
 use crate::time::Timestamp;
 use crate::wiring::Seat;
 
+/// How often the VPC's ranges are looked at: in metadata, which costs nothing at EC2.
+const RANGES_EVERY: Duration = Duration::from_secs(30);
 /// How often subnets are looked at: their free counts only order choices.
 const SUBNETS_EVERY: Duration = Duration::from_secs(300);
 /// The least time between two looks, whatever asks for them.
@@ -29,7 +33,11 @@ impl NodeState {
     pub(super) fn look(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.next_enis_look().is_some_and(|at| at <= now) {
             self.observe_at = now + OBSERVE_EVERY;
-            self.call(Purpose::Enis { asked: now }, CloudCall::Enis, effects);
+            self.call(Purpose::Enis { asked: now }, self.enis_look(), effects);
+        }
+        if self.next_ranges_look().is_some_and(|at| at <= now) {
+            self.ranges_at = now + RANGES_EVERY;
+            self.call(Purpose::VpcRanges, CloudCall::VpcRanges, effects);
         }
         if self.next_subnets_look().is_some_and(|at| at <= now) {
             self.subnets_at = now + SUBNETS_EVERY;
@@ -40,17 +48,32 @@ impl NodeState {
 
     /// When EC2 is looked at next; nothing while it is being looked at.
     pub(super) fn looks_due(&self) -> impl Iterator<Item = Timestamp> {
-        self.next_enis_look().into_iter().chain(self.next_subnets_look())
+        let looks = [self.next_enis_look(), self.next_subnets_look(), self.next_ranges_look()];
+        looks.into_iter().flatten()
     }
 
     fn next_enis_look(&self) -> Option<Timestamp> {
         let under_way = self.calls.values().any(|call| matches!(call.purpose, Purpose::Enis { .. }));
-        (!under_way).then(|| self.observe_at.max(self.pushback.until(Api::DescribeNetworkInterfaces)))
+        (!under_way).then(|| self.observe_at.max(self.pushback.until(self.enis_look().api())))
+    }
+
+    /// Who is asked about the node's ENIs.
+    fn enis_look(&self) -> CloudCall {
+        match self.config.provisioning {
+            Provisioning::Full | Provisioning::LookOnly => CloudCall::Enis,
+            Provisioning::MetadataOnly => CloudCall::MetadataEnis,
+        }
+    }
+
+    fn next_ranges_look(&self) -> Option<Timestamp> {
+        let under_way = self.calls.values().any(|call| matches!(call.purpose, Purpose::VpcRanges));
+        (!under_way).then(|| self.ranges_at.max(self.pushback.until(Api::Metadata)))
     }
 
     fn next_subnets_look(&self) -> Option<Timestamp> {
         let under_way = self.calls.values().any(|call| matches!(call.purpose, Purpose::Subnets));
-        (!under_way).then(|| self.subnets_at.max(self.pushback.until(Api::DescribeSubnets)))
+        let unasked = self.config.provisioning == Provisioning::MetadataOnly;
+        (!under_way && !unasked).then(|| self.subnets_at.max(self.pushback.until(Api::DescribeSubnets)))
     }
 
     pub(super) fn enis_answered(
@@ -65,6 +88,7 @@ impl NodeState {
             Ok(CloudReply::Enis(enis)) if enis.iter().any(|eni| eni.id == self.identity.primary_eni) => enis,
             Ok(
                 CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
                 | CloudReply::Subnets(_)
                 | CloudReply::Created(_)
                 | CloudReply::Attached(_)
@@ -76,14 +100,19 @@ impl NodeState {
             }
             Err(error) => {
                 self.look_again(now);
-                self.pushback.failed(Api::DescribeNetworkInterfaces, error, now, self.next_op);
+                self.pushback.failed(self.enis_look().api(), error, now, self.next_op);
                 return;
             }
         };
         self.unmanaged.clear();
         for cloud in &enis {
             let Some(attachment) = &cloud.attachment else { continue };
-            if !cloud.managed {
+            let managed = self.may_manage(cloud);
+            if let Some(eni) = self.enis.get_mut(&cloud.id).filter(|eni| eni.hands_off == managed) {
+                eni.hands_off = !managed;
+                self.journal_eni(&cloud.id, effects);
+            }
+            if !managed {
                 self.unmanaged.insert(attachment.seat);
             } else if self.enis.contains_key(&cloud.id) {
                 self.compare(cloud, attachment, asked, now, effects);
@@ -95,11 +124,25 @@ impl NodeState {
                 };
                 self.learn_eni(cloud, attachment.seat, phase, &why, now, effects);
             }
+            if cloud.id == self.identity.primary_eni {
+                self.see_primary_groups(&cloud.security_groups, effects);
+            }
         }
         self.miss_absent(&enis, asked, now, effects);
         self.seen = true;
         self.asking.stale = true;
         self.serve_waiters(now, effects);
+    }
+
+    /// Whether an ENI may be used for pods. The primary always may; one that nobody created for them only on a card
+    /// that is in use.
+    fn may_manage(&self, cloud: &CloudEni) -> bool {
+        let ours = || cloud.created_for_pods || self.enis.get(&cloud.id).is_some_and(Eni::is_ours);
+        let default = self.instance_type.default_card;
+        let seat = cloud.attachment.as_ref().map(|attachment| attachment.seat);
+        let in_use = self.config.cards == Cards::Every || seat.is_some_and(|seat| self.is_on(seat, default));
+        cloud.id == self.identity.primary_eni
+            || cloud.managed && (ours() || self.config.manage_foreign && in_use)
     }
 
     pub(super) fn look_again(&mut self, now: Timestamp) {
@@ -123,12 +166,18 @@ impl NodeState {
         let changing = self.is_changing(&cloud.id);
         let Some(eni) = self.enis.get_mut(&cloud.id) else { return };
         eni.missed = 0;
+        if eni.is_primary() && self.ipv6_unsure.is_some_and(|since| asked >= since) {
+            self.ipv6_unsure = None;
+        }
         eni.marked |= attachment.delete_on_termination;
         eni.created_for_pods |= cloud.created_for_pods;
+        if !cloud.security_groups.is_empty() && !eni.busy && asked >= eni.changed_at {
+            eni.security_groups.clone_from(&cloud.security_groups);
+        }
         match eni.phase {
             Phase::Created => {
                 // The reply to our attach was lost, or is on its way.
-                eni.attachment = Some(attachment.id.clone());
+                eni.attachment.clone_from(&attachment.id);
                 eni.seat = attachment.seat;
                 eni.phase = Phase::Attaching { since: now };
                 self.journal_eni(&cloud.id, effects);
@@ -137,13 +186,13 @@ impl NodeState {
                 if attachment.settled && !eni.busy && asked >= eni.changed_at =>
             {
                 // It was attached although we were told that it was not.
-                eni.attachment = Some(attachment.id.clone());
+                eni.attachment.clone_from(&attachment.id);
                 eni.phase = Phase::Leaving(Leaving::TearingDown);
                 eni.blocked_until = now;
                 self.journal_eni(&cloud.id, effects);
             }
             Phase::Attaching { .. } if eni.attachment.is_none() => {
-                eni.attachment = Some(attachment.id.clone());
+                eni.attachment.clone_from(&attachment.id);
             }
             Phase::Attaching { .. } | Phase::Leaving(_) => {}
             Phase::Ready if changing || asked < eni.changed_at => self.look_again(now),
@@ -151,12 +200,28 @@ impl NodeState {
         }
     }
 
+    /// EC2 says which security groups the primary ENI is behind: nobody but its owner changes them.
+    fn see_primary_groups(&mut self, groups: &[SecurityGroupId], effects: &mut Vec<Effect>) {
+        if groups.is_empty() {
+            return;
+        }
+        self.groups_seen = true;
+        if groups != self.identity.security_groups {
+            self.identity.security_groups = groups.to_vec();
+            self.identity_changed(effects);
+        }
+    }
+
     /// Whether a call that changes the ENI's addresses is under way.
     fn is_changing(&self, id: &EniId) -> bool {
         self.calls.values().any(|call| match &call.purpose {
-            Purpose::Assign { eni, .. } | Purpose::Unassign { eni, .. } => eni == id,
+            Purpose::Assign { eni, .. } | Purpose::AssignIpv6 { eni } | Purpose::Unassign { eni, .. } => {
+                eni == id
+            }
             Purpose::Enis { .. }
             | Purpose::Subnets
+            | Purpose::VpcRanges
+            | Purpose::Groups { .. }
             | Purpose::Create(_)
             | Purpose::Attach { .. }
             | Purpose::Mark { .. }
@@ -167,14 +232,32 @@ impl NodeState {
 
     fn compare_addresses(&mut self, cloud: &CloudEni, now: Timestamp, effects: &mut Vec<Effect>) {
         let mut changed = false;
-        for address in &cloud.addresses {
+        let mut unlisted = false;
+        if let Some(eni) = self.enis.get_mut(&cloud.id) {
+            let delegates = eni.delegates || !cloud.prefixes.is_empty() || !cloud.ipv6_prefixes.is_empty();
+            let gone = eni.ipv6_prefixes.iter().any(|prefix| !cloud.ipv6_prefixes.contains(prefix));
+            eni.ipv6_missed = if gone { eni.ipv6_missed.saturating_add(1) } else { 0 };
+            unlisted = gone && eni.ipv6_missed < MISSES;
+            if !unlisted && eni.ipv6_prefixes != cloud.ipv6_prefixes {
+                eni.ipv6_prefixes.clone_from(&cloud.ipv6_prefixes);
+                changed = true;
+            }
+            changed |= delegates != eni.delegates;
+            eni.delegates = delegates;
+        }
+        if unlisted {
+            self.look_again(now);
+        }
+        let why = Why::Found { eni: cloud.id.clone() };
+        let listed: BTreeMap<IpAddr, Lease> =
+            leases_of(cloud, &why, now).map(|lease| (lease.address, lease)).collect();
+        for (address, found) in &listed {
             if self.returned.contains_key(address) {
                 continue;
             }
             match self.pool.get(*address) {
                 None => {
-                    let why = Why::Found { eni: cloud.id.clone() };
-                    self.learn_address(Lease::free(*address, cloud.id.clone(), why, now), now);
+                    self.learn_address(found.clone(), now);
                     changed = true;
                 }
                 Some(lease) if lease.eni == cloud.id => {
@@ -195,7 +278,7 @@ impl NodeState {
             }
         }
         for address in self.pool.addresses_on(&cloud.id) {
-            if !cloud.addresses.contains(&address) {
+            if address.is_ipv4() && !listed.contains_key(&address) {
                 changed |= self.miss_address(address, now);
             }
         }
@@ -207,7 +290,7 @@ impl NodeState {
     /// EC2 does not list the address on its ENI; says whether that was the end of it.
     ///
     /// Once that is settled, an address that a pod still has is looked for as seldom as everything else.
-    fn miss_address(&mut self, address: Ipv4Addr, now: Timestamp) -> bool {
+    fn miss_address(&mut self, address: IpAddr, now: Timestamp) -> bool {
         let missed = self.pool.change(address, |lease| {
             lease.missed = lease.missed.saturating_add(1);
             let unlisted = lease.missed >= MISSES;
@@ -273,6 +356,8 @@ impl NodeState {
                 let free = |id: &SubnetId| {
                     self.subnets.iter().find(|subnet| subnet.id == *id).map_or(0, |subnet| subnet.free)
                 };
+                self.kernel.is_stale();
+                self.release_at = self.release_at.min(now);
                 self.exhausted.retain(|id, exhausted| {
                     let free = free(id);
                     let may_serve = match exhausted.reported {
@@ -290,6 +375,7 @@ impl NodeState {
             }
             Ok(
                 CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
                 | CloudReply::Created(_)
                 | CloudReply::Attached(_)
                 | CloudReply::Assigned(_)
@@ -328,7 +414,7 @@ impl NodeState {
             | LeaseState::Cooling { .. }
             | LeaseState::Returning => false,
         };
-        let odd: Vec<Ipv4Addr> = self.pool.iter().filter(odd).map(|lease| lease.address).collect();
+        let odd: Vec<IpAddr> = self.pool.iter().filter(odd).map(|lease| lease.address).collect();
         for address in odd {
             let host_veth = pods.get(&address).cloned();
             self.pool.change(address, |lease| match host_veth {
@@ -336,7 +422,10 @@ impl NodeState {
                 None => lease.trust(cool_until, now),
             });
         }
-        pods.retain(|address, _| self.pool.get(*address).is_none_or(|lease| lease.state.holder().is_none()));
+        pods.retain(|address, _| {
+            let known = self.pool.get(*address).is_some_and(|lease| lease.state.holder().is_some());
+            !known && !self.pool.uses_node_local(*address)
+        });
         self.strangers = pods;
     }
 
@@ -349,13 +438,14 @@ impl NodeState {
     fn let_go_of_lost_pods(&mut self, view: &KernelView, now: Timestamp, effects: &mut Vec<Effect>) {
         let prefix = self.config.veth_prefix.as_str();
         let unseen = self.pool.iter().filter(|lease| match &lease.state {
-            LeaseState::Bound(holder) => {
-                let host_veth = holder.wiring.host_veth.as_str();
+            LeaseState::Bound(holder) if holder.wiring.key() == lease.address => {
+                let host_veth = holder.wiring.first.host_veth.as_str();
                 let there = view.routed.contains_key(&lease.address) || view.veths.contains(host_veth);
                 host_veth.starts_with(prefix) && !self.working.contains(&lease.address) && !there
             }
             LeaseState::Free
             | LeaseState::Reserved(_)
+            | LeaseState::Bound(_)
             | LeaseState::Unbinding(_)
             | LeaseState::Cooling { .. }
             | LeaseState::Returning
@@ -363,7 +453,7 @@ impl NodeState {
         });
         let first_unseen = |address| self.unseen.get(&address).copied().unwrap_or(now);
         self.unseen = unseen.map(|lease| (lease.address, first_unseen(lease.address))).collect();
-        let lost: Vec<Ipv4Addr> = self
+        let lost: Vec<IpAddr> = self
             .unseen
             .iter()
             .filter(|(_, since)| now.since(**since) >= LOOKS_APART)

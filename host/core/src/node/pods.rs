@@ -1,16 +1,17 @@
 //! ADD, DEL and CHECK.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use super::queue::Waiter;
-use super::{CLOCK_SKEW, MAX_WAITERS, NodeState, PodWork};
-use crate::event::{Answer, Effect, OpId, Record, Refusal, Ticket};
-use crate::ids::{Attachment, EniId, IfName};
-use crate::lease::{Holder, LeaseState};
+use super::{CLOCK_SKEW, Cards, MAX_WAITERS, NodeState, PodWork};
+use crate::event::{Answer, Effect, Nics, OpId, Record, Refusal, Ticket};
+use crate::ids::{Attachment, IfName};
+use crate::lease::{Holder, Lease, LeaseState};
+use crate::plan::Unit;
 use crate::proposal::Placement;
 use crate::report::WaitReason;
 use crate::time::Timestamp;
-use crate::wiring::{PodWiring, host_veth};
+use crate::wiring::{Families, MAIN_TABLE, PodLink, PodWiring, SecondAddress, host_veth};
 
 impl NodeState {
     pub(super) fn add(&mut self, mut waiter: Waiter, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -33,9 +34,12 @@ impl NodeState {
             return;
         }
         waiter.deadline = waiter.deadline.min(now + self.config.wait);
+        if self.config.cards == Cards::Default {
+            waiter.nics = Nics::One;
+        }
         self.demand.pod_added(now);
         self.asking.stale = true;
-        if !self.queue.is_empty() || self.pick().is_none() {
+        if !self.queue.is_empty() || !self.has_addresses() {
             self.demand.pod_waited(now);
         }
         self.queue.push(waiter);
@@ -43,7 +47,7 @@ impl NodeState {
     }
 
     /// The runtime repeats an ADD: the same address, wired again if need be.
-    fn add_again(&mut self, address: Ipv4Addr, waiter: &Waiter, effects: &mut Vec<Effect>) {
+    fn add_again(&mut self, address: IpAddr, waiter: &Waiter, effects: &mut Vec<Effect>) {
         let idle = !self.working.contains(&address);
         match self.pool.get(address).map(|lease| &lease.state) {
             Some(LeaseState::Bound(holder)) if idle => {
@@ -66,74 +70,161 @@ impl NodeState {
         }
     }
 
-    /// Gives free addresses to those that wait, first come first served.
+    /// Gives free addresses to those that wait, first come first served. Who wants an interface on every card does not
+    /// hold up those that want one while a card has nothing for it.
     pub(super) fn serve_waiters(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        while !self.queue.is_empty() {
-            let Some(address) = self.pick() else { return };
-            let Some(waiter) = self.queue.pop() else { return };
-            self.reserve(waiter, address, now, effects);
+        while let Some((attachment, wiring)) = self.next_served() {
+            let Some(waiter) = self.queue.remove(&attachment) else { return };
+            self.reserve(waiter, wiring, now, effects);
         }
     }
 
-    fn reserve(&mut self, waiter: Waiter, address: Ipv4Addr, now: Timestamp, effects: &mut Vec<Effect>) {
-        let lease = self.pool.get(address).expect("invariant: only addresses of the pool are picked");
-        let eni = self.enis.get_mut(&lease.eni).expect("invariant: every lease is on an ENI of the node");
-        eni.last_use = now;
-        let table = eni.seat.table();
-        let wiring = PodWiring {
-            host_veth: self.link_for(&waiter),
-            ifname: waiter.attachment.ifname.clone(),
+    fn next_served(&self) -> Option<(Attachment, PodWiring)> {
+        let mut none_for: Vec<Nics> = Vec::new();
+        for waiter in self.queue.iter() {
+            if none_for.contains(&waiter.nics) {
+                continue;
+            }
+            if let Some(wiring) = self.wiring_for(waiter) {
+                return Some((waiter.attachment.clone(), wiring));
+            }
+            none_for.push(waiter.nics);
+            // What one interface lacks, several lack too.
+            if waiter.nics == Nics::One || self.config.cards == Cards::Default {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Whether a pod that wants one interface would be served now.
+    pub(super) fn has_addresses(&self) -> bool {
+        self.pick_all(Nics::One).is_some()
+    }
+
+    /// The addresses of a pod's first interface; `None` while it has to wait for one of them.
+    fn pick_all(&self, nics: Nics) -> Option<Picked> {
+        let families = self.config.families;
+        let default = self.instance_type.default_card;
+        let elsewhere = || self.overflow().filter(|_| nics == Nics::One);
+        let ipv4 = if families.ipv4() { Some(self.pick(default).or_else(elsewhere)?) } else { None };
+        let ipv6 = if families.ipv6() { Some(IpAddr::V6(self.pick_ipv6()?)) } else { None };
+        let translated = self.config.egress && families != Families::DualStack;
+        let node_local = if translated { Some(self.pick_node_local()?) } else { None };
+        Some(Picked { ipv4, ipv6, node_local })
+    }
+
+    /// How a pod would be wired now; `None` while it has to wait for an address.
+    fn wiring_for(&self, waiter: &Waiter) -> Option<PodWiring> {
+        let default = self.instance_type.default_card;
+        let Picked { ipv4, ipv6, node_local } = self.pick_all(waiter.nics)?;
+        let link = |index: usize, ifname: IfName, address: IpAddr, second| PodLink {
+            host_veth: self.link_for(waiter, index),
+            ifname,
             address,
-            table,
+            table: self.table_of(address),
             mtu: self.config.pod_mtu,
+            second,
         };
+        let second = ipv6.filter(|_| ipv4.is_some()).or(node_local).map(|address| SecondAddress {
+            address,
+            table: MAIN_TABLE,
+            node_local: node_local.is_some(),
+        });
+        let first = link(0, waiter.attachment.ifname.clone(), ipv4.or(ipv6)?, second);
+        let mut further = Vec::new();
+        if waiter.nics == Nics::EveryCard && ipv4.is_some() {
+            for (index, card) in self.cards_in_use().into_iter().filter(|card| *card != default).enumerate() {
+                let ifname = format!("mNicIf{}", index + 1);
+                let ifname = ifname.parse().expect("invariant: a card's number has few digits");
+                further.push(link(index + 1, ifname, self.pick(card)?, None));
+            }
+        }
+        Some(PodWiring { first, further })
+    }
+
+    /// The route table of the ENI that owns an address.
+    fn table_of(&self, address: IpAddr) -> u32 {
+        let lease = self.pool.get(address);
+        let eni = lease.and_then(|lease| self.enis.get(&lease.eni));
+        eni.map_or(MAIN_TABLE, |eni| eni.seat.table())
+    }
+
+    fn reserve(&mut self, waiter: Waiter, wiring: PodWiring, now: Timestamp, effects: &mut Vec<Effect>) {
+        let key = wiring.key();
         let holder = Holder {
             attachment: waiter.attachment,
             pod: waiter.pod,
             wiring: wiring.clone(),
             asked: waiter.asked,
         };
-        let reserved = self.pool.change(address, |lease| lease.reserve(holder.clone(), now));
-        assert!(matches!(reserved, Some(Ok(()))), "only free addresses are picked");
-        effects.push(Effect::Journal(vec![Record::Reserved { address, holder }]));
-        self.wire(address, waiter.ticket, wiring, effects);
+        for address in wiring.leased() {
+            if let IpAddr::V6(address) = address {
+                self.draw_ipv6(address, now);
+            }
+            let reserved = self.pool.change(address, |lease| lease.reserve(holder.clone(), now));
+            assert!(matches!(reserved, Some(Ok(()))), "only free addresses are picked");
+            self.touch(address, now);
+        }
+        if let Some(second) = wiring.first.second.filter(|second| second.node_local) {
+            self.drew_node_local(second.address);
+        }
+        effects.push(Effect::Journal(vec![holder.reservation()]));
+        self.wire(key, waiter.ticket, wiring, effects);
     }
 
-    fn wire(&mut self, address: Ipv4Addr, ticket: Ticket, wiring: PodWiring, effects: &mut Vec<Effect>) {
+    fn wire(&mut self, key: IpAddr, ticket: Ticket, wiring: PodWiring, effects: &mut Vec<Effect>) {
         let op = self.op();
-        self.working.insert(address);
-        self.pod_work.insert(op, PodWork::Wire { address, ticket });
+        self.working.insert(key);
+        self.pod_work.insert(op, PodWork::Wire { address: key, ticket });
         effects.push(Effect::Wire { op, ticket, wiring });
     }
 
     /// The incumbent's name for the pod's veth, or, when an older sandbox of the same pod still has that
     /// one, a name of the attachment's own: a late DEL of the old must not find the new.
-    fn link_for(&self, waiter: &Waiter) -> IfName {
-        let name = host_veth(&self.config.veth_prefix, waiter.pod.as_ref(), &waiter.attachment);
+    fn link_for(&self, waiter: &Waiter, index: usize) -> IfName {
+        let name = host_veth(&self.config.veth_prefix, waiter.pod.as_ref(), &waiter.attachment, index);
         let strange = || self.strangers.values().any(|link| link == name.as_str());
         if self.pool.uses_link(&name) || strange() {
-            host_veth(&self.config.veth_prefix, None, &waiter.attachment)
+            host_veth(&self.config.veth_prefix, None, &waiter.attachment, index)
         } else {
             name
         }
     }
 
-    /// The next pod's address: from the fullest ENI or the emptiest, as the band says; on it, the one that
-    /// has been free the longest.
-    pub(super) fn pick(&self) -> Option<Ipv4Addr> {
+    /// The next pod's IPv4 address on a card. First of the kind that the node's mode asks for; then, packing, from the
+    /// fullest prefix and the fullest ENI, or, spreading, from the emptiest ENI; there, the one that has been
+    /// free the longest.
+    pub(super) fn pick(&self, card: u32) -> Option<IpAddr> {
         if self.pool.counts().free == 0 {
             return None;
         }
         let placement = self.target().placement;
-        let serving = self.enis.values().filter(|eni| eni.serves());
-        let (eni, _) = serving
-            .map(|eni| (eni, self.pool.counts_on(&eni.id)))
-            .filter(|(_, counts)| counts.free > 0)
-            .min_by_key(|(eni, counts)| match placement {
-                Placement::Pack => (u32::MAX - counts.held, eni.seat),
-                Placement::Spread => (counts.held, eni.seat),
-            })?;
-        self.pool.oldest_free(&eni.id)
+        let wanted = self.unit_of(card);
+        let serving = self.enis.values().filter(|eni| eni.serves() && self.is_on(eni.seat, card));
+        let offers = serving.filter(|eni| self.takes_pods(eni)).flat_map(|eni| {
+            let held = self.pool.counts_on(&eni.id).held;
+            let single = self.pool.oldest_free_single(&eni.id).map(|address| (Unit::Single, 0, address));
+            let block = self.pool.fullest_open_block(&eni.id);
+            let block = block.map(|(used, address)| (Unit::Block, used, address));
+            [single, block].into_iter().flatten().map(move |(unit, used, address)| {
+                let fullness = match placement {
+                    Placement::Pack => (u32::MAX - used, u32::MAX - held),
+                    Placement::Spread => (held, u32::MAX - used),
+                };
+                ((unit != wanted, fullness, eni.seat), address)
+            })
+        });
+        offers.min().map(|(_, address)| address)
+    }
+
+    /// An address on a further card, for a pod that the default card has nothing for and can have nothing for.
+    fn overflow(&self) -> Option<IpAddr> {
+        let default = self.instance_type.default_card;
+        let mut cards = self.cards_in_use().into_iter().filter(|card| *card != default).peekable();
+        cards.peek()?;
+        let crammed = self.enis_counted(default) >= self.usable_enis(default) && !self.has_room(default);
+        if crammed { cards.find_map(|card| self.pick(card)) } else { None }
     }
 
     /// Tells those whose time is up why they got nothing.
@@ -170,12 +261,14 @@ impl NodeState {
         match result {
             Ok(()) => {
                 if first_time {
-                    let bound = self.pool.change(address, |lease| lease.bind(now));
-                    assert!(matches!(bound, Some(Ok(()))), "a reserved address can be bound");
+                    for leased in holder.wiring.leased() {
+                        let bound = self.pool.change(leased, |lease| lease.bind(now));
+                        assert!(matches!(bound, Some(Ok(()))), "a reserved address can be bound");
+                    }
                     effects.push(Effect::Journal(vec![Record::Bound { address, at: now }]));
                 }
                 effects.push(Effect::Answer { ticket, answer: Answer::Added(Box::new(holder)) });
-                self.demand.pods_bound(now, self.pool.counts().held);
+                self.demand.pods_bound(now, self.pods_held());
             }
             Err(why) => {
                 // Nothing of it was left in the kernel, so no packet of it is under way: nothing has to
@@ -233,8 +326,12 @@ impl NodeState {
         }
     }
 
-    pub(super) fn unwire(&mut self, address: Ipv4Addr, now: Timestamp, effects: &mut Vec<Effect>) {
-        match self.pool.change(address, |lease| lease.unbind(now)) {
+    pub(super) fn unwire(&mut self, address: IpAddr, now: Timestamp, effects: &mut Vec<Effect>) {
+        let unbound = self.leased_with(address).into_iter().rev().map(|leased| {
+            // The address that stands for the pod comes last.
+            self.pool.change(leased, |lease| lease.unbind(now))
+        });
+        match unbound.last().flatten() {
             Some(Ok(wiring)) => {
                 let op = self.op();
                 self.working.insert(address);
@@ -261,35 +358,46 @@ impl NodeState {
             }
             Err(why) => {
                 // Still the pod's: the runtime repeats its DEL.
-                self.pool.change(address, |lease| lease.keep(now));
+                for leased in self.leased_with(address) {
+                    self.pool.change(leased, |lease| lease.keep(now));
+                }
                 Answer::Refused(Refusal::Kernel { address, why })
             }
         };
         self.deleted(address, &answer, effects);
     }
 
-    fn deleted(&mut self, address: Ipv4Addr, answer: &Answer, effects: &mut Vec<Effect>) {
+    fn deleted(&mut self, address: IpAddr, answer: &Answer, effects: &mut Vec<Effect>) {
         for ticket in self.deleting.remove(&address).unwrap_or_default() {
             effects.push(Effect::Answer { ticket, answer: answer.clone() });
         }
     }
 
     /// The address leaves its pod and cools down until `cool_until`.
-    fn free_up(
-        &mut self,
-        address: Ipv4Addr,
-        cool_until: Timestamp,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        if !matches!(self.pool.change(address, |lease| lease.cool(cool_until, now)), Some(Ok(()))) {
-            return;
-        }
-        effects.push(Effect::Journal(vec![Record::Released { address, cool_until }]));
-        if let Some(eni) = self.pool.get(address).map(|lease| lease.eni.clone()) {
-            self.touch(&eni, now);
+    fn free_up(&mut self, address: IpAddr, cool_until: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
+        for leased in self.leased_with(address) {
+            if !matches!(self.pool.change(leased, |lease| lease.cool(cool_until, now)), Some(Ok(()))) {
+                continue;
+            }
+            effects.push(Effect::Journal(vec![Record::Released { address: leased, cool_until }]));
+            self.touch(leased, now);
+            let ends = self.pool.get(leased).is_some_and(Lease::ends_with_pod);
+            if ends && cool_until <= now {
+                self.pool.forget(leased);
+            }
         }
         self.asking.stale = true;
+    }
+
+    /// All addresses of the VPC that the pod has for which `key` stands, that one first.
+    pub(super) fn leased_with(&self, key: IpAddr) -> Vec<IpAddr> {
+        let holder = self.pool.get(key).and_then(|lease| lease.state.holder());
+        holder.map_or_else(|| vec![key], |holder| holder.wiring.leased().collect())
+    }
+
+    /// Pods that have, get or give up an address.
+    pub(super) fn pods_held(&self) -> u32 {
+        if self.config.families.ipv4() { self.pool.counts().held } else { self.pool.ipv6_counts().held }
     }
 
     pub(super) fn check(&mut self, ticket: Ticket, attachment: &Attachment, effects: &mut Vec<Effect>) {
@@ -321,15 +429,24 @@ impl NodeState {
         }
     }
 
-    fn touch(&mut self, eni: &EniId, now: Timestamp) {
-        if let Some(eni) = self.enis.get_mut(eni) {
+    /// The ENI of an address was used.
+    fn touch(&mut self, address: IpAddr, now: Timestamp) {
+        let eni = self.pool.get(address).map(|lease| &lease.eni);
+        if let Some(eni) = eni.and_then(|eni| self.enis.get_mut(eni)) {
             eni.last_use = now;
         }
     }
 }
 
+/// The addresses that a pod's first interface would get.
+struct Picked {
+    ipv4: Option<IpAddr>,
+    ipv6: Option<IpAddr>,
+    node_local: Option<IpAddr>,
+}
+
 impl PodWork {
-    fn address(&self) -> Ipv4Addr {
+    fn address(&self) -> IpAddr {
         match self {
             PodWork::Wire { address, .. } | PodWork::Unwire { address } => *address,
         }

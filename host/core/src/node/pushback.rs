@@ -14,12 +14,13 @@ use crate::time::Timestamp;
 /// How long after its last try a failure still counts: what is not tried any more is no trouble.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(300);
 /// The APIs without which no address comes.
-const GROWTH: [Api; 5] = [
+const GROWTH: [Api; 6] = [
     Api::DescribeNetworkInterfaces,
     Api::CreateNetworkInterface,
     Api::AttachNetworkInterface,
     Api::AssignPrivateIpAddresses,
     Api::DescribeSubnets,
+    Api::AssignIpv6Addresses,
 ];
 
 /// One API that failed last time.

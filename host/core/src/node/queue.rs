@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::Ticket;
+use crate::event::{Nics, Ticket};
 use crate::ids::{Attachment, PodName};
 use crate::time::Timestamp;
 
@@ -12,6 +12,7 @@ pub(super) struct Waiter {
     pub(super) ticket: Ticket,
     pub(super) attachment: Attachment,
     pub(super) pod: Option<PodName>,
+    pub(super) nics: Nics,
     pub(super) asked: Timestamp,
     pub(super) deadline: Timestamp,
 }

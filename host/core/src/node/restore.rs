@@ -1,11 +1,13 @@
 //! The journal's records become the state again. Restart has no other recovery path.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::{Config, Creation, LINGER, NodeState};
-use crate::cloud::{NodeIdentity, Supply};
+use crate::cloud::NodeIdentity;
+use crate::eni::Eni;
 use crate::event::{Effect, Record};
-use crate::lease::{Lease, LeaseState};
+use crate::lease::{Holder, Lease, LeaseState};
 use crate::limits::InstanceType;
 use crate::report::{Cause, Why};
 use crate::time::Timestamp;
@@ -30,9 +32,11 @@ impl Remembered {
                 Record::Creating { .. }
                 | Record::NotCreated { .. }
                 | Record::Eni { .. }
+                | Record::Delegated { .. }
                 | Record::Returning { .. }
                 | Record::EniGone { .. }
                 | Record::Reserved { .. }
+                | Record::ReservedTogether { .. }
                 | Record::Bound { .. }
                 | Record::Released { .. } => {}
             }
@@ -62,8 +66,16 @@ impl NodeState {
         }
         let mut effects = Vec::new();
         node.advance_enis(now, &mut effects);
-        let interrupted =
-            |lease: &&Lease| matches!(lease.state, LeaseState::Reserved(_) | LeaseState::Unbinding(_));
+        let interrupted = |lease: &&Lease| match &lease.state {
+            LeaseState::Reserved(holder) | LeaseState::Unbinding(holder) => {
+                holder.wiring.key() == lease.address
+            }
+            LeaseState::Free
+            | LeaseState::Bound(_)
+            | LeaseState::Cooling { .. }
+            | LeaseState::Returning
+            | LeaseState::Quarantined { .. } => false,
+        };
         let interrupted: Vec<_> = node.pool.iter().filter(interrupted).map(|lease| lease.address).collect();
         for address in interrupted {
             node.unwire(address, now, &mut effects);
@@ -75,14 +87,9 @@ impl NodeState {
         match record {
             Record::Identity { .. } | Record::Limits { .. } => {}
             Record::Creating { new, seat, decisions } => {
-                let count = match new.supply {
-                    Supply::Addresses(count) => count,
-                    Supply::Prefixes(count) => count * crate::limits::PREFIX_ADDRESSES,
-                };
                 let because = "it was asked for before the daemon restarted".to_owned();
                 let cause = Cause { because, decisions: decisions.clone() };
-                let creation =
-                    Creation { new: new.clone(), seat: *seat, count, cause, doubt: Some(now + LINGER) };
+                let creation = Creation { new: new.clone(), seat: *seat, cause, doubt: Some(now + LINGER) };
                 creating.insert(new.client_token.clone(), creation);
             }
             Record::NotCreated { token } => {
@@ -91,23 +98,41 @@ impl NodeState {
             Record::Eni { eni, addresses, origins } => {
                 self.seen = true;
                 creating.retain(|_, creation| creation.seat != eni.seat);
-                for address in self.pool.addresses_on(&eni.id) {
-                    if addresses.contains(&address) {
-                        self.pool.change(address, |lease| lease.stay(now));
-                    } else {
-                        self.pool.forget(address);
-                    }
+                for address in self.pool.single_addresses_on(&eni.id) {
+                    self.keep_or_forget(address.into(), addresses.contains(&address), now);
                 }
                 for address in addresses {
                     let origin = origins.iter().find(|origin| origin.addresses.contains(address));
                     let why = origin.map_or(Why::Journal, |origin| origin.why.clone());
-                    self.pool.learn(Lease::free(*address, eni.id.clone(), why, now));
+                    self.pool.learn(Lease::free((*address).into(), eni.id.clone(), why, now));
                 }
-                self.enis.insert(eni.id.clone(), eni.clone());
+                let ipv6_prefixes = self.enis.get(&eni.id).map(|known| known.ipv6_prefixes.clone());
+                let eni = Eni { ipv6_prefixes: ipv6_prefixes.unwrap_or_default(), ..eni.clone() };
+                self.enis.insert(eni.id.clone(), eni);
+            }
+            Record::Delegated { eni, prefixes, ipv6_prefixes, origins } => {
+                let out_of_blocks: Vec<_> = self
+                    .pool
+                    .on(eni)
+                    .filter_map(|lease| Some((lease.address, prefixes.contains(&lease.block?))))
+                    .collect();
+                for (address, kept) in out_of_blocks {
+                    self.keep_or_forget(address, kept, now);
+                }
+                for block in prefixes {
+                    let origin = origins.iter().find(|origin| origin.prefixes.contains(block));
+                    let why = origin.map_or(Why::Journal, |origin| origin.why.clone());
+                    for lease in Lease::free_block(*block, eni, &why, now) {
+                        self.pool.learn(lease);
+                    }
+                }
+                if let Some(eni) = self.enis.get_mut(eni) {
+                    eni.ipv6_prefixes.clone_from(ipv6_prefixes);
+                }
             }
             Record::Returning { addresses } => {
                 for address in addresses {
-                    self.pool.change(*address, |lease| {
+                    self.pool.change((*address).into(), |lease| {
                         // It had cooled down by then, which is not journaled.
                         lease.thaw(Timestamp(u64::MAX));
                         lease.give_back(now)
@@ -118,27 +143,51 @@ impl NodeState {
                 self.enis.remove(eni);
                 self.pool.forget_all_on(eni);
             }
-            Record::Reserved { address, holder } => {
+            Record::Reserved { holder, .. } | Record::ReservedTogether { holder } => {
                 let mut holder = holder.clone();
                 if holder.asked > now {
                     // The wall clock stepped back since: how old the pod is compared with a spooled DEL is
                     // not known any more, so that every DEL of its attachment is about it.
                     holder.asked = Timestamp(0);
                 }
-                self.pool.change(*address, |lease| lease.state = LeaseState::Reserved(holder));
+                for address in holder.wiring.leased() {
+                    self.recall_ipv6(address, now);
+                    self.pool.change(address, |lease| lease.state = LeaseState::Reserved(holder.clone()));
+                }
             }
             Record::Bound { address, at } => {
                 // The reservation stands before it, or the record belongs to an ENI that is gone.
-                self.pool.change(*address, |lease| lease.bind(*at));
+                for leased in self.leased_with(*address) {
+                    self.pool.change(leased, |lease| lease.bind(*at));
+                }
             }
             Record::Released { address, cool_until } => {
                 // A clock that stepped back must not keep an address cold for longer than it cools.
                 let until = (*cool_until).min(now + self.config.cooldown);
-                self.pool.change(*address, |lease| {
-                    lease.state = LeaseState::Cooling { until };
-                    lease.since = now;
-                });
+                for leased in self.leased_with(*address) {
+                    self.recall_ipv6(leased, now);
+                    self.pool.change(leased, |lease| {
+                        lease.state = LeaseState::Cooling { until };
+                        lease.since = now;
+                    });
+                }
             }
+        }
+    }
+
+    fn keep_or_forget(&mut self, address: IpAddr, keep: bool, now: Timestamp) {
+        if keep {
+            self.pool.change(address, |lease| lease.stay(now));
+        } else {
+            self.pool.forget(address);
+        }
+    }
+
+    /// An IPv6 lease begins with its pod, so that no ENI's record brings it.
+    fn recall_ipv6(&mut self, address: IpAddr, now: Timestamp) {
+        if address.is_ipv6() {
+            let eni = self.identity.primary_eni.clone();
+            self.pool.learn(Lease::free(address, eni, Why::Drawn, now));
         }
     }
 
@@ -156,11 +205,12 @@ impl NodeState {
         }
         for lease in self.pool.iter() {
             let address = lease.address;
-            if let Some(holder) = lease.state.holder() {
-                records.push(Record::Reserved { address, holder: holder.clone() });
-            }
+            let holder = lease.state.holder().filter(|holder| holder.wiring.key() == address);
+            records.extend(holder.map(Holder::reservation));
             match &lease.state {
-                LeaseState::Bound(_) | LeaseState::Quarantined { holder: Some(_), .. } => {
+                LeaseState::Bound(_) | LeaseState::Quarantined { holder: Some(_), .. }
+                    if holder.is_some() =>
+                {
                     records.push(Record::Bound { address, at: lease.since });
                 }
                 LeaseState::Cooling { until } => {
@@ -168,9 +218,10 @@ impl NodeState {
                 }
                 LeaseState::Free
                 | LeaseState::Reserved(_)
+                | LeaseState::Bound(_)
                 | LeaseState::Unbinding(_)
                 | LeaseState::Returning
-                | LeaseState::Quarantined { holder: None, .. } => {}
+                | LeaseState::Quarantined { .. } => {}
             }
         }
         records

@@ -1,21 +1,20 @@
 //! Growth and giving back: what planning is shown, and its steps carried out.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{
-    Creation, Exhausted, LINGER, NodeState, Purpose, RELEASE_EVERY, RETURNED_MEMORY, SUBNET_BLOCK, delay,
-};
-use crate::cloud::{CloudError, CloudErrorKind, CloudSubnet, NewEni, Supply as Amount};
+use super::{Creation, LINGER, NodeState, Provisioning, Purpose, RELEASE_EVERY, RETURNED_MEMORY, delay};
+use crate::cloud::{Assigned, CloudError, CloudErrorKind, CloudSubnet, NewEni, Supply as Amount};
 use crate::eni::{Eni, Leaving, Phase};
-use crate::event::{Api, CloudCall, CloudReply, Effect, Record};
+use crate::event::{Api, CloudCall, CloudReply, Effect, Nics, Record};
 use crate::ids::{EniId, SubnetId};
 use crate::kind::Kind;
 use crate::lease::Lease;
-use crate::limits::Mode;
-use crate::plan::{self, EniSupply, Step, Supply};
+use crate::limits::{Mode, PREFIX_ADDRESSES};
+use crate::plan::{self, EniSupply, Idle, Step, Supply, Unit, Which};
+use crate::proposal::Band;
 use crate::report::{Cause, Decided, Why};
 use crate::time::Timestamp;
-use crate::wiring::Seat;
 
 const ASSIGN: Api = Api::AssignPrivateIpAddresses;
 const ATTACH: Api = Api::AttachNetworkInterface;
@@ -28,7 +27,7 @@ const STARVED_LOOK_EVERY: Duration = Duration::from_secs(30);
 impl NodeState {
     /// Grows when short, gives back when there is too much, and leaves well alone otherwise.
     pub(super) fn adjust_supply(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if !self.seen {
+        if !self.seen || self.config.provisioning != Provisioning::Full {
             return;
         }
         if self.pushback.permits(CREATE, now) {
@@ -36,65 +35,85 @@ impl NodeState {
                 self.ask_for_eni(creation, effects);
             }
         }
-        let supply = self.supply(now);
-        let band = self.target();
+        self.supply_ipv6(now, effects);
+        if self.config.cordoned {
+            return;
+        }
+        let may_release = self.release_at <= now;
+        if may_release {
+            self.release_at = now + RELEASE_EVERY;
+        }
+        for card in self.cards_in_use() {
+            self.adjust_card(card, may_release, now, effects);
+        }
+    }
+
+    fn adjust_card(&mut self, card: u32, may_release: bool, now: Timestamp, effects: &mut Vec<Effect>) {
+        let supply = self.supply(card, now);
+        let band = self.band_of(card);
         if plan::shortage(&supply, &band) > 0 {
             for step in plan::growth(&supply, &band) {
-                self.take(step, self.shortage(&supply), now, effects);
+                self.take(card, step, self.shortage(&supply, &band), now, effects);
             }
-            if self.subnet_for_new_eni().is_none() {
+            if self.place_for_new_eni(card).is_none() {
                 self.subnets_at =
                     self.subnets_at.min(self.subnets_seen + STARVED_LOOK_EVERY).max(now + RELEASE_EVERY);
             }
         }
-        if self.release_at <= now {
-            self.release_at = now + RELEASE_EVERY;
-            let supply = self.supply(now);
+        if may_release {
+            let supply = self.supply(card, now);
             if let Some(step) = plan::release(&supply, &band, now) {
-                self.take(step, self.surplus(&supply), now, effects);
+                self.take(card, step, self.surplus(&supply, &band), now, effects);
             }
         }
     }
 
     /// Whether giving back is worth looking at.
     pub(super) fn has_surplus(&self) -> bool {
+        if self.config.provisioning != Provisioning::Full || self.config.cordoned {
+            return false;
+        }
         let ready = self.pool.counts().free;
         let too_many = self.target().ready_high.is_some_and(|high| ready > high || self.enis.len() > 1);
-        too_many || self.enis_counted() > self.usable_enis()
-    }
-
-    /// ENIs that count against the limit: those on the default card, which the limit is about.
-    fn enis_counted(&self) -> u32 {
-        let here = self.enis.values().filter(|eni| self.counts_against_limit(eni.seat)).count();
-        u32::try_from(self.creations().count() + here).unwrap_or(u32::MAX)
-    }
-
-    /// Whether what sits there counts against [`InstanceType::max_enis`](crate::limits::InstanceType::max_enis),
-    /// which knows the default card only. The primary always does.
-    fn counts_against_limit(&self, seat: Seat) -> bool {
-        seat.card == self.instance_type.default_card || seat == Seat::PRIMARY
+        let card = self.instance_type.default_card;
+        let out_of_place = |eni: &Eni| {
+            let singles = self.pool.singles_on(&eni.id).total();
+            let mixed = match self.config.mode {
+                Mode::SecondaryIp => self.pool.slots_on(&eni.id) > singles,
+                Mode::Prefix => singles > 0,
+            };
+            mixed || !self.takes_pods(eni)
+        };
+        too_many
+            || self.enis.values().any(|eni| !self.is_on(eni.seat, card))
+            || self.enis_counted(card) > self.usable_enis(card)
+            || self.enis.values().any(out_of_place)
     }
 
     /// Why something is asked for.
-    fn shortage(&self, supply: &Supply) -> Cause {
+    fn shortage(&self, supply: &Supply, band: &Band) -> Cause {
         let Supply { ready, coming, waiting, .. } = supply;
-        let stock = format!("{ready} ready and {coming} coming, {waiting} pods waiting");
-        self.against_target(stock)
+        self.against_target(format!("{ready} ready and {coming} coming, {waiting} pods waiting"), band)
     }
 
     /// Why something is given back.
-    fn surplus(&self, supply: &Supply) -> Cause {
+    fn surplus(&self, supply: &Supply, band: &Band) -> Cause {
         let Supply { ready, held, max_enis, .. } = supply;
         if plan::is_beyond_limit(supply) {
             let because = format!("the node has more ENIs than the {max_enis} that may carry pods");
             return Cause { because, decisions: Vec::new() };
         }
-        self.against_target(format!("{ready} ready of {held} held, none coming and no pod waiting"))
+        if plan::is_out_of_place(supply) {
+            let because = "it is on an ENI that takes no new pods, or of the kind that the node changes from"
+                .to_owned();
+            return Cause { because, decisions: Vec::new() };
+        }
+        self.against_target(format!("{ready} ready of {held} held, none coming and no pod waiting"), band)
     }
 
-    fn against_target(&self, stock: String) -> Cause {
+    fn against_target(&self, stock: String, band: &Band) -> Cause {
         let because = match &self.band {
-            Some(decision) => format!("{stock}; the target: {}", decision.target),
+            Some(_) => format!("{stock}; the target: {band}"),
             None => format!("{stock}; no target yet"),
         };
         Cause { because, decisions: self.band_decided().into_iter().collect() }
@@ -104,41 +123,47 @@ impl NodeState {
         self.band.as_ref().map(|decision| decision.reference(Kind::WarmPool))
     }
 
-    fn take(&mut self, step: Step, cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn take(&mut self, card: u32, step: Step, cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
         match step {
-            Step::Assign { eni, count } => self.assign(eni, count, cause, effects),
-            Step::Create { count } => self.create(count, cause, now, effects),
-            Step::Unassign { eni, count } => self.give_back(&eni, count, cause, now, effects),
+            Step::Assign { eni, amount } => self.assign(eni, amount, cause, effects),
+            Step::Create { amount } => self.create(card, amount, cause, now, effects),
+            Step::Unassign { eni, amount, which } => {
+                let by = match which {
+                    Which::Stale => now - Duration::from_millis(self.band_of(card).release_after_ms),
+                    Which::Unused => now,
+                };
+                self.give_back(&eni, (amount, by), cause, now, effects);
+            }
             Step::Remove { eni } => self.remove(&eni, cause, now, effects),
         }
     }
 
-    fn assign(&mut self, id: EniId, count: u32, cause: Cause, effects: &mut Vec<Effect>) {
-        let Some(eni) = self.enis.get_mut(&id) else { return };
+    fn assign(&mut self, id: EniId, amount: Amount, cause: Cause, effects: &mut Vec<Effect>) {
+        let Some(eni) = self.enis.get(&id) else { return };
         let free =
-            self.subnets.iter().find(|subnet| subnet.id == eni.subnet).map_or(count, |subnet| subnet.free);
-        let count = count.min(free.max(1));
+            self.subnets.iter().find(|subnet| subnet.id == eni.subnet).map(|subnet| self.room_in(subnet));
+        let amount = within(amount, free.unwrap_or(u32::MAX), self.most_blocks(&eni.subnet));
+        let Some(eni) = self.enis.get_mut(&id) else { return };
         eni.busy = true;
-        eni.in_flight = count;
-        let call = CloudCall::Assign { eni: id.clone(), supply: self.amount(count) };
-        self.call(Purpose::Assign { eni: id, count, cause }, call, effects);
+        eni.in_flight = Some(amount);
+        let call = CloudCall::Assign { eni: id.clone(), supply: amount };
+        self.call(Purpose::Assign { eni: id, amount, cause }, call, effects);
     }
 
-    fn amount(&self, addresses: u32) -> Amount {
-        match self.config.mode {
-            Mode::SecondaryIp => Amount::Addresses(addresses),
-            Mode::Prefix => Amount::Prefixes(addresses.div_ceil(crate::limits::PREFIX_ADDRESSES)),
-        }
-    }
-
-    fn create(&mut self, count: u32, mut cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
-        cause
-            .decisions
-            .extend(self.subnet_order.as_ref().map(|order| order.reference(Kind::SubnetSelection)));
-        let Some(subnet) = self.subnet_for_new_eni() else { return };
-        let (subnet, free) = (subnet.id.clone(), subnet.free);
-        let Some(seat) = self.free_seat() else { return };
-        let count = count.min(free.saturating_sub(1).max(1));
+    fn create(
+        &mut self,
+        card: u32,
+        amount: Amount,
+        mut cause: Cause,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let order = self.subnet_order.as_ref().filter(|_| self.follows_order());
+        cause.decisions.extend(order.map(|order| order.reference(Kind::SubnetSelection)));
+        let Some((subnet, _)) = self.place_for_new_eni(card) else { return };
+        let (subnet, free) = (subnet.id.clone(), self.room_in(subnet));
+        let Some(seat) = self.free_seat(card) else { return };
+        let amount = within(amount, free.saturating_sub(1), self.most_blocks(&subnet));
         self.tokens += 1;
         let instance = &self.identity.instance;
         let mut tags = vec![
@@ -152,13 +177,13 @@ impl NodeState {
         tags.extend(self.config.tags.iter().map(|(key, value)| (key.clone(), value.clone())));
         let new = NewEni {
             subnet,
-            security_groups: self.identity.security_groups.clone(),
-            supply: self.amount(count),
+            security_groups: self.security_groups().to_vec(),
+            supply: amount,
             description: format!("aws-K8S-{instance}"),
             tags,
             client_token: format!("enid-{instance}-{}-{}", self.started.0, self.tokens),
         };
-        self.ask_for_eni(Creation { new, seat, count, cause, doubt: None }, effects);
+        self.ask_for_eni(Creation { new, seat, cause, doubt: None }, effects);
     }
 
     pub(super) fn ask_for_eni(&mut self, creation: Creation, effects: &mut Vec<Effect>) {
@@ -167,27 +192,32 @@ impl NodeState {
         self.call(Purpose::Create(creation), call, effects);
     }
 
-    /// The first subnet in the strategy's order (before its first answer: the primary's) with room for an
-    /// ENI and a pod.
-    fn subnet_for_new_eni(&self) -> Option<&CloudSubnet> {
-        let primary = std::slice::from_ref(&self.identity.subnet);
-        let order = self.subnet_order.as_ref().map_or(primary, |decision| decision.target.as_slice());
-        order
-            .iter()
-            .filter(|id| !self.exhausted.contains_key(id))
-            .filter_map(|id| self.subnets.iter().find(|subnet| subnet.id == *id))
-            .find(|subnet| subnet.free >= 2)
+    /// Where a new ENI of a card goes and what its slots are filled with: the first eligible subnet that has what the
+    /// node's mode asks for, or else the first with room for an ENI and a pod.
+    fn place_for_new_eni(&self, card: u32) -> Option<(&CloudSubnet, Unit)> {
+        let room = |subnet: &&CloudSubnet| self.room_in(subnet) >= 2;
+        let mut places = self
+            .subnets_in_order()
+            .filter(|subnet| !self.exhausted.contains_key(&subnet.id))
+            .filter(room)
+            .map(|subnet| (subnet, self.unit_in(&subnet.id, card)));
+        let first = places.next()?;
+        let wanted = self.unit_of(card);
+        let best = std::iter::once(first).chain(places).find(|(_, unit)| *unit == wanted);
+        Some(best.unwrap_or(first))
     }
 
-    /// The lowest device index on the default card that nothing occupies or is about to.
-    pub(super) fn free_seat(&self) -> Option<Seat> {
-        let card = self.instance_type.default_card;
-        let taken = |seat: Seat| {
-            self.enis.values().any(|eni| eni.seat == seat)
-                || self.unmanaged.contains(&seat)
-                || self.creations().any(|creation| creation.seat == seat)
-        };
-        (1..self.instance_type.max_enis()).map(|device| Seat { card, device }).find(|seat| !taken(*seat))
+    /// Addresses that a subnet still has, as far as we know: what EC2 reported, less what we asked for since.
+    fn room_in(&self, subnet: &CloudSubnet) -> u32 {
+        subnet.free.saturating_sub(self.in_flight_in(&subnet.id))
+    }
+
+    /// Addresses of a subnet that we have asked for and not been given.
+    pub(super) fn in_flight_in(&self, subnet: &SubnetId) -> u32 {
+        let born = self.creations().filter(|creation| creation.new.subnet == *subnet);
+        let added = self.enis.values().filter(|eni| eni.subnet == *subnet).filter_map(|eni| eni.in_flight);
+        let born: u32 = born.map(|creation| creation.new.supply.addresses() + 1).sum();
+        born + added.map(Amount::addresses).sum::<u32>()
     }
 
     /// ENIs that have been asked for and whose fate is not known.
@@ -196,22 +226,41 @@ impl NodeState {
             Purpose::Create(creation) => Some(creation),
             Purpose::Enis { .. }
             | Purpose::Subnets
+            | Purpose::VpcRanges
             | Purpose::Attach { .. }
             | Purpose::Mark { .. }
+            | Purpose::Groups { .. }
             | Purpose::Detach { .. }
             | Purpose::Delete { .. }
             | Purpose::Assign { .. }
+            | Purpose::AssignIpv6 { .. }
             | Purpose::Unassign { .. } => None,
         });
         under_way.chain(&self.unresolved)
     }
 
-    /// Marks the addresses that have been free the longest as returning; EC2 is asked as the ENI's next step.
-    fn give_back(&mut self, id: &EniId, count: u32, cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
-        let idle = Duration::from_millis(self.target().release_after_ms);
-        let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let stale: Vec<_> = self.pool.free_since(id, now - idle).take(count).collect();
-        for address in stale {
+    /// Marks what has been free the longest, and since `by` at least, as returning; EC2 is asked as the ENI's next step.
+    fn give_back(
+        &mut self,
+        id: &EniId,
+        (amount, by): (Amount, Timestamp),
+        cause: Cause,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let slots = usize::try_from(amount.slots()).unwrap_or(usize::MAX);
+        let going: Vec<IpAddr> = match amount {
+            Amount::Addresses(_) => self.pool.singles_free_since(id, by).take(slots).collect(),
+            Amount::Prefixes(_) => {
+                let stale =
+                    self.pool.blocks_on(id).filter(|block| block.idle_since.is_some_and(|at| at <= by));
+                let mut stale: Vec<_> = stale.map(|block| (block.idle_since, block.range)).collect();
+                stale.sort();
+                stale.into_iter().take(slots).flat_map(|(_, range)| self.pool.in_block(range)).collect()
+            }
+            Amount::Ipv6Prefixes(_) => Vec::new(),
+        };
+        for address in going {
             self.pool.change(address, |lease| lease.give_back(now));
         }
         if let Some(eni) = self.enis.get_mut(id) {
@@ -234,85 +283,120 @@ impl NodeState {
         self.advance_eni(id, now, effects);
     }
 
-    /// The pool as planning sees it.
-    pub(super) fn supply(&self, now: Timestamp) -> Supply {
-        let mut enis: Vec<&Eni> = self.enis.values().collect();
+    /// A card's pool as planning sees it.
+    pub(super) fn supply(&self, card: u32, now: Timestamp) -> Supply {
+        let mut enis: Vec<&Eni> = self.enis.values().filter(|eni| self.is_on(eni.seat, card)).collect();
         enis.sort_by_key(|eni| eni.seat);
         let calls = CallsPermitted {
             assign: self.pushback.permits(ASSIGN, now),
             assign_later: !self.pushback.denied(ASSIGN),
             unassign: self.pushback.permits(UNASSIGN, now),
         };
+        let place = self.place_for_new_eni(card);
+        let coming = self.creations().filter(|creation| self.is_on(creation.seat, card));
         let mut supply = Supply {
             enis: Vec::with_capacity(enis.len()),
             ready: 0,
-            coming: self.creations().map(|creation| creation.count).sum(),
+            coming: coming.map(|creation| creation.new.supply.addresses()).sum(),
             held: 0,
             unusable: 0,
-            waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
-            max_enis: self.usable_enis(),
-            enis_counted: self.enis_counted(),
-            addresses_per_eni: self.instance_type.addresses_per_eni(self.config.mode),
+            waiting: self.waiting_for(card),
+            max_enis: self.usable_enis(card),
+            enis_counted: self.enis_counted(card),
+            slots_per_eni: self.instance_type.slots_per_eni(),
+            new_unit: place.map_or(self.unit_of(card), |(_, unit)| unit),
             max_pods: self.max_pods_in_force(),
-            may_create: self.may_create(now),
+            may_create: place.is_some() && self.may_create(card, now),
         };
         for eni in enis {
             let counts = self.pool.counts_on(&eni.id);
-            let unusable = counts.cooling + counts.quarantined;
-            let used = counts.held + unusable;
-            if eni.serves() {
-                supply.ready += counts.free;
-            } else if eni.is_coming(now) {
+            let planned = self.eni_supply(eni, card, calls, now);
+            let free = if planned.drains { 0 } else { counts.free - planned.odd };
+            if planned.ready {
+                supply.ready += free;
+            } else if eni.is_coming(now) && !planned.drains {
                 supply.coming += counts.free;
             }
-            if eni.serves() || used > 0 {
-                supply.held += counts.free + used;
+            if eni.serves() || counts.used() > 0 {
+                supply.held += free + counts.used();
             }
-            supply.unusable += unusable;
-            supply.coming += eni.in_flight;
-            supply.enis.push(self.eni_supply(eni, calls, now));
+            supply.unusable += counts.cooling + counts.quarantined;
+            supply.coming += eni.in_flight.map_or(0, Amount::addresses);
+            supply.enis.push(planned);
         }
         supply
     }
 
-    fn eni_supply(&self, eni: &Eni, calls: CallsPermitted, now: Timestamp) -> EniSupply {
+    /// ADDs that wait for an address on a card.
+    fn waiting_for(&self, card: u32) -> u32 {
+        if !self.config.families.ipv4() {
+            return 0;
+        }
+        let waiting = if self.is_default(card) {
+            self.queue.len()
+        } else {
+            self.queue.iter().filter(|waiter| waiter.nics == Nics::EveryCard).count()
+        };
+        u32::try_from(waiting).unwrap_or(u32::MAX)
+    }
+
+    fn eni_supply(&self, eni: &Eni, card: u32, calls: CallsPermitted, now: Timestamp) -> EniSupply {
         let counts = self.pool.counts_on(&eni.id);
-        let per_eni = self.instance_type.addresses_per_eni(self.config.mode);
-        let idle = Duration::from_millis(self.target().release_after_ms);
-        let calm = eni.serves() && !eni.busy && eni.blocked_until <= now && counts.returning == 0;
+        let by = now - Duration::from_millis(self.band_of(card).release_after_ms);
+        let calm =
+            eni.serves() && !eni.busy && !eni.hands_off && eni.blocked_until <= now && counts.returning == 0;
         let subnet_has_room = !self.exhausted.contains_key(&eni.subnet);
+        let drains = !self.takes_pods(eni);
+        let unit = self.unit_in(&eni.subnet, card);
+        let singles = self.pool.singles_on(&eni.id);
+        let stale_singles = self.pool.singles_free_since(&eni.id, by).count();
+        let mut blocks = Idle::default();
+        for block in self.pool.blocks_on(&eni.id) {
+            if let Some(since) = block.idle_since {
+                blocks.all += 1;
+                blocks.stale += u32::from(since <= by);
+            }
+        }
+        let odd = match (unit, self.unit_of(card)) {
+            (Unit::Block, _) => singles.free,
+            // A makeshift: prefixes are what is wanted, and cannot be had.
+            (Unit::Single, Unit::Block) => 0,
+            (Unit::Single, Unit::Single) => counts.free - singles.free,
+        };
+        let taken = self.pool.slots_on(&eni.id) + eni.in_flight.map_or(0, Amount::slots);
+        let slots = if drains { 0 } else { self.instance_type.slots_per_eni() };
         EniSupply {
             id: eni.id.clone(),
-            ready: eni.serves(),
+            ready: eni.serves() && !drains,
             leaving: matches!(eni.phase, Phase::Leaving(_)),
-            removable: eni.is_ours() && !eni.is_primary() && !eni.busy && counts.returning == 0,
+            drains: drains && eni.serves(),
+            removable: eni.serves()
+                && eni.is_ours()
+                && !eni.is_primary()
+                && !eni.busy
+                && !eni.hands_off
+                && counts.returning == 0,
             open: calm && calls.assign && subnet_has_room,
             gives: calm && calls.unassign,
             busy: eni.serves()
                 && subnet_has_room
                 && (eni.busy || counts.returning > 0 || !calls.assign && calls.assign_later),
-            room: per_eni.saturating_sub(counts.total() + eni.in_flight),
+            unit,
+            room: slots.saturating_sub(taken),
             free: counts.free,
-            used: counts.held + counts.cooling + counts.quarantined,
+            odd,
+            used: counts.used(),
             last_use: eni.last_use,
             known_since: eni.known_since,
-            stale: u32::try_from(self.pool.free_since(&eni.id, now - idle).count()).unwrap_or(u32::MAX),
+            singles: Idle { all: singles.free, stale: u32::try_from(stale_singles).unwrap_or(u32::MAX) },
+            blocks,
         }
     }
 
-    fn may_create(&self, now: Timestamp) -> bool {
+    fn may_create(&self, card: u32, now: Timestamp) -> bool {
         self.pushback.permits(CREATE, now)
             && self.pushback.permits(ATTACH, now)
-            && self.subnet_for_new_eni().is_some()
-            && self.free_seat().is_some()
-    }
-
-    /// ENIs that may carry pods: the instance's limit, the operator's, less those that are not ours.
-    pub(super) fn usable_enis(&self) -> u32 {
-        let limit = self.instance_type.max_enis();
-        let limit = self.config.max_enis.map_or(limit, |max| max.min(limit));
-        let foreign = self.unmanaged.iter().filter(|seat| self.counts_against_limit(**seat)).count();
-        limit.saturating_sub(u32::try_from(foreign).unwrap_or(u32::MAX))
+            && self.free_seat(card).is_some()
     }
 
     /// The node's pod ceiling: what the operator states, what the strategy answered, or none.
@@ -333,12 +417,16 @@ impl NodeState {
                 effects.push(Effect::Journal(vec![Record::NotCreated { token: creation.new.client_token }]));
             }
             Ok(CloudReply::Created(cloud)) => {
+                if !cloud.prefixes.is_empty() {
+                    self.blocks_found(&cloud.subnet);
+                }
                 let why = Why::Grown { call: CREATE.name().to_owned(), cause: creation.cause };
                 self.learn_eni(&cloud, creation.seat, Phase::Created, &why, now, effects);
                 self.advance_eni(&cloud.id, now, effects);
             }
             Ok(
                 CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
                 | CloudReply::Subnets(_)
                 | CloudReply::Attached(_)
                 | CloudReply::Assigned(_)
@@ -352,10 +440,11 @@ impl NodeState {
                 self.pushback.failed(CREATE, error, now, self.next_op);
             }
             Err(error) => {
-                effects.push(Effect::Journal(vec![Record::NotCreated { token: creation.new.client_token }]));
+                let NewEni { subnet, supply, client_token, .. } = creation.new;
+                effects.push(Effect::Journal(vec![Record::NotCreated { token: client_token }]));
                 match error.kind {
-                    CloudErrorKind::NoFreeAddresses | CloudErrorKind::NoFreeBlocks => {
-                        self.subnet_exhausted(&creation.new.subnet, creation.count + 1, now);
+                    CloudErrorKind::NoFreeBlocks | CloudErrorKind::NoFreeAddresses => {
+                        self.subnet_short(&subnet, supply, now);
                     }
                     CloudErrorKind::Throttled
                     | CloudErrorKind::LimitExceeded
@@ -372,22 +461,29 @@ impl NodeState {
     pub(super) fn assigned(
         &mut self,
         id: &EniId,
-        count: u32,
-        cause: Cause,
+        (amount, cause): (Amount, Cause),
         result: Result<CloudReply, CloudError>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
         let Some(eni) = self.enis.get_mut(id) else { return };
         eni.busy = false;
-        eni.in_flight = 0;
+        eni.in_flight = None;
         eni.changed_at = now;
+        let subnet = eni.subnet.clone();
         match result {
-            Ok(CloudReply::Assigned(assigned)) => {
+            Ok(CloudReply::Assigned(Assigned { addresses, prefixes, ipv6_prefixes: _ })) => {
                 let why = Why::Grown { call: ASSIGN.name().to_owned(), cause };
-                for address in assigned.addresses {
-                    self.returned.remove(&address);
-                    let lease = Lease::free(address, id.clone(), why.clone(), now);
+                if !prefixes.is_empty() {
+                    eni.delegates = true;
+                    self.blocks_found(&subnet);
+                }
+                let singles = addresses
+                    .into_iter()
+                    .map(|address| Lease::free(address.into(), id.clone(), why.clone(), now));
+                let blocks = prefixes.into_iter().flat_map(|block| Lease::free_block(block, id, &why, now));
+                for lease in singles.chain(blocks).collect::<Vec<_>>() {
+                    self.returned.remove(&lease.address);
                     self.learn_address(lease, now);
                 }
                 self.journal_eni(id, effects);
@@ -395,15 +491,15 @@ impl NodeState {
             }
             Ok(
                 CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
                 | CloudReply::Subnets(_)
                 | CloudReply::Created(_)
                 | CloudReply::Attached(_)
                 | CloudReply::Done,
             ) => self.observe_at = now,
             Err(error) => match error.kind {
-                CloudErrorKind::NoFreeAddresses | CloudErrorKind::NoFreeBlocks => {
-                    let subnet = eni.subnet.clone();
-                    self.subnet_exhausted(&subnet, count, now);
+                CloudErrorKind::NoFreeBlocks | CloudErrorKind::NoFreeAddresses => {
+                    self.subnet_short(&subnet, amount, now);
                 }
                 CloudErrorKind::LimitExceeded | CloudErrorKind::Conflict | CloudErrorKind::Gone => {
                     eni.failures += 1;
@@ -428,7 +524,7 @@ impl NodeState {
     pub(super) fn unassigned(
         &mut self,
         id: &EniId,
-        addresses: Vec<std::net::Ipv4Addr>,
+        addresses: Vec<IpAddr>,
         result: Result<CloudReply, CloudError>,
         now: Timestamp,
         effects: &mut Vec<Effect>,
@@ -472,13 +568,15 @@ impl NodeState {
             },
         }
     }
+}
 
-    /// A subnet had less than we asked for: others are tried, and this one again when EC2 reports room.
-    fn subnet_exhausted(&mut self, subnet: &SubnetId, asked: u32, now: Timestamp) {
-        let failures = self.exhausted.get(subnet).map_or(0, |exhausted| exhausted.failures) + 1;
-        self.exhausted
-            .insert(subnet.clone(), Exhausted { until: now + SUBNET_BLOCK, asked, failures, reported: None });
-        self.subnets_at = now;
+/// As much of `amount` as a subnet with `free` addresses and so many `blocks` can give, and never nothing: EC2 has the
+/// last word.
+fn within(amount: Amount, free: u32, blocks: u32) -> Amount {
+    match amount {
+        Amount::Addresses(count) => Amount::Addresses(count.min(free.max(1))),
+        Amount::Prefixes(count) => Amount::Prefixes(count.min((free / PREFIX_ADDRESSES).max(1)).min(blocks)),
+        Amount::Ipv6Prefixes(count) => Amount::Ipv6Prefixes(count),
     }
 }
 

@@ -1,12 +1,13 @@
 //! What strategies and people are shown of the state.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use super::{NodeState, Purpose};
+use super::{CustomNetworking, NodeState, Provisioning, Purpose};
 use crate::cloud::CloudError;
 use crate::demand::BUCKET;
 use crate::eni::{Eni, Phase};
@@ -16,10 +17,11 @@ use crate::limits::{Mode, PREFIX_ADDRESSES};
 use crate::plan::Supply;
 use crate::report::{Decision, WaitReason};
 use crate::snapshot::{
-    Context, EniPhase, EniUse, Limits, MAX_ENIS, MAX_SUBNETS, MaxPodsSnapshot, Pods, Pressure,
-    SubnetSnapshot, SubnetUse, WarmPoolSnapshot,
+    BlockUse, ClusterTag, Context, EniPhase, EniUse, Limits, MAX_BLOCKS, MAX_ENIS, MAX_SUBNETS,
+    MaxPodsSnapshot, Pods, Pressure, RoleTag, SubnetSnapshot, SubnetUse, WarmPoolSnapshot,
 };
 use crate::time::Timestamp;
+use crate::wiring::Families;
 
 /// One screen about the node.
 #[derive(Clone, Debug, Serialize)]
@@ -32,6 +34,8 @@ pub struct Status {
     pub zone: String,
     /// How addresses are supplied.
     pub mode: Mode,
+    /// Which families of addresses pods have.
+    pub families: Families,
     /// Whether an ADD could be served at once.
     pub ready: bool,
     /// Why EC2 cannot be reached or refuses, when it does: growth and giving back wait, ADDs are served
@@ -58,8 +62,12 @@ pub struct PoolStatus {
     pub total: u32,
     /// Ready to be bound.
     pub free: u32,
-    /// Reserved, bound or being unbound.
+    /// Reserved, bound or being unbound; IPv6 ones on a node without IPv4 for pods.
     pub bound: u32,
+    /// Delegated /28 prefixes.
+    pub prefixes: u32,
+    /// IPv6 addresses reserved, bound or being unbound.
+    pub ipv6: u32,
     /// Released and not yet reusable.
     pub cooling: u32,
     /// Out of service because two views disagree.
@@ -77,6 +85,8 @@ pub struct PoolStatus {
 pub struct EniStatus {
     /// Its id.
     pub id: EniId,
+    /// Network card.
+    pub card: u32,
     /// Device index.
     pub device: u32,
     /// Its subnet.
@@ -85,8 +95,12 @@ pub struct EniStatus {
     pub primary_address: Ipv4Addr,
     /// Where it is in its life.
     pub phase: &'static str,
+    /// Whether new pods may go there.
+    pub takes_pods: bool,
     /// Pod addresses on it.
     pub addresses: u32,
+    /// Delegated prefixes, of either family.
+    pub prefixes: Vec<String>,
     /// Of those, free.
     pub free: u32,
     /// Of those, bound.
@@ -129,7 +143,10 @@ pub struct StrategyStatus {
 #[derive(Clone, Debug, Serialize)]
 pub struct AddressStatus {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
+    /// The delegated prefix that it is out of, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<Ipv4Net>,
     /// The ENI it is on.
     pub eni: EniId,
     /// Where it is in its life.
@@ -166,8 +183,11 @@ impl NodeState {
 
     pub(super) fn warm_pool_snapshot(&mut self, now: Timestamp) -> WarmPoolSnapshot {
         let history = self.demand.buckets(now);
-        let mut enis: Vec<_> = self.enis.values().collect();
+        // A further card's pool is not the strategy's business.
+        let card = self.instance_type.default_card;
+        let mut enis: Vec<_> = self.enis.values().filter(|eni| self.is_on(eni.seat, card)).collect();
         enis.sort_by_key(|eni| eni.seat);
+        let blocks = self.block_uses(&enis);
         let candidates = self.candidates(now);
         let index_of = |id: &SubnetId| candidates.iter().position(|(other, _)| other == id);
         let uses = enis
@@ -181,28 +201,33 @@ impl NodeState {
                     subnet: index_of(&eni.subnet)
                         .map_or(u16::MAX, |index| u16::try_from(index).unwrap_or(u16::MAX)),
                     phase: match eni.phase {
+                        Phase::Ready if !self.takes_pods(eni) => EniPhase::Leaving,
                         Phase::Created | Phase::Attaching { .. } => EniPhase::Coming,
                         Phase::Ready => EniPhase::Ready,
                         Phase::Leaving(_) => EniPhase::Leaving,
                     },
                     primary: eni.is_primary(),
                     age_ms: millis(now.since(eni.known_since)),
-                    capacity: self.instance_type.addresses_per_eni(self.config.mode),
+                    capacity: if self.takes_pods(eni) {
+                        self.instance_type.addresses_per_eni(self.config.mode)
+                    } else {
+                        counts.used()
+                    },
                     assigned: counts.total() - counts.returning,
                     free: counts.free,
                     bound: counts.held,
                     cooling: counts.cooling,
-                    prefixes: 0,
+                    prefixes: count(self.pool.blocks_on(&eni.id)),
                     idle_ms: millis(now.since(eni.last_use)),
                 }
             })
             .collect();
-        let supply = self.supply(now);
+        let supply = self.supply(card, now);
         WarmPoolSnapshot {
             context: self.context(now),
             mode: self.config.mode,
             limits: Limits {
-                max_enis: self.usable_enis(),
+                max_enis: self.enis_for_pods(card),
                 slots_per_eni: self.instance_type.slots_per_eni(),
                 addresses_per_slot: match self.config.mode {
                     Mode::SecondaryIp => 1,
@@ -212,7 +237,7 @@ impl NodeState {
                 trunk_reserve: 0,
             },
             enis: uses,
-            blocks: Vec::new(),
+            blocks,
             bucket_ms: millis(BUCKET),
             history,
             subnets: candidates.into_iter().map(|(_, subnet)| subnet).collect(),
@@ -235,6 +260,20 @@ impl NodeState {
         }
     }
 
+    /// The prefixes of `enis`, in order.
+    fn block_uses(&self, enis: &[&Eni]) -> Vec<BlockUse> {
+        let on = enis.iter().flat_map(|eni| {
+            let slot = small(eni.seat.device);
+            self.pool.blocks_on(&eni.id).map(move |block| (slot, block.counts))
+        });
+        let uses = on.map(|(slot, counts)| BlockUse {
+            slot,
+            bound: small(counts.held),
+            cooling: small(counts.cooling),
+        });
+        uses.take(MAX_BLOCKS).collect()
+    }
+
     pub(super) fn subnet_snapshot(&self, now: Timestamp) -> (SubnetSnapshot, Vec<SubnetId>) {
         let (ids, candidates) = self.candidates(now).into_iter().unzip();
         let wanted = self.instance_type.ipv4_per_eni;
@@ -243,22 +282,21 @@ impl NodeState {
 
     /// The question to the max-pods strategy about this node.
     pub fn max_pods_snapshot(&self, now: Timestamp) -> MaxPodsSnapshot {
-        let about = MaxPodsSnapshot::of(&self.instance_type, self.config.mode, self.usable_enis());
-        MaxPodsSnapshot { context: self.context(now), ..about }
+        let max_enis = self.usable_enis(self.instance_type.default_card);
+        let about = MaxPodsSnapshot::of(&self.instance_type, self.config.mode, max_enis);
+        let custom_networking = self.config.custom_networking != CustomNetworking::Off;
+        MaxPodsSnapshot { context: self.context(now), custom_networking, ..about }
     }
 
     fn candidates(&self, now: Timestamp) -> Vec<(SubnetId, SubnetUse)> {
-        let mut subnets: Vec<_> = self.subnets.iter().collect();
+        let named = matches!(self.config.custom_networking, CustomNetworking::Use(_));
+        let mut subnets: Vec<_> = self.offered().collect();
         subnets.sort_by_key(|subnet| (std::cmp::Reverse(subnet.free), &subnet.id));
         subnets
             .into_iter()
             .take(MAX_SUBNETS)
             .map(|subnet| {
-                let in_flight: u32 = self
-                    .creations()
-                    .filter(|creation| creation.new.subnet == subnet.id)
-                    .map(|c| c.count + 1)
-                    .sum();
+                let in_flight = self.in_flight_in(&subnet.id);
                 let exhausted = self.exhausted.get(&subnet.id).filter(|exhausted| exhausted.until > now);
                 let size = 1u32.checked_shl(32 - u32::from(subnet.cidr.prefix_len())).unwrap_or(u32::MAX);
                 let free = subnet.free.saturating_sub(in_flight);
@@ -266,10 +304,11 @@ impl NodeState {
                     free,
                     // EC2 keeps the first four addresses and the last.
                     total: size.saturating_sub(5),
-                    free_blocks: free / PREFIX_ADDRESSES,
+                    free_blocks: if self.is_fragmented(&subnet.id) { 0 } else { free / PREFIX_ADDRESSES },
                     primary: subnet.id == self.identity.subnet,
-                    role: subnet.role,
-                    cluster: subnet.cluster,
+                    // What the operator names is meant, whatever its tags say.
+                    role: if named { RoleTag::Included } else { subnet.role },
+                    cluster: if named { ClusterTag::Any } else { subnet.cluster },
                     recent_failures: exhausted.map_or(0, |exhausted| exhausted.failures),
                     in_flight,
                     enis: count(self.enis.values().filter(|eni| eni.subnet == subnet.id)),
@@ -286,15 +325,34 @@ impl NodeState {
         if !self.seen {
             return failing.map_or(WaitReason::Starting, |(error, until)| cloud_reason(error, until, now));
         }
-        let supply = self.supply(now);
+        if let Some(reason) = self.reason_without_ipv6() {
+            return match (reason, failing) {
+                (WaitReason::Ipv6Coming { .. }, Some((error, until))) => cloud_reason(error, until, now),
+                (reason, _) => reason,
+            };
+        }
+        let dual = self.config.families == Families::DualStack;
+        if self.config.egress && !dual && self.pick_node_local().is_none() {
+            return WaitReason::NoNodeLocal;
+        }
+        let card = self.instance_type.default_card;
+        let supply = self.supply(card, now);
         if let Some(reason) = self.reason_on_its_way(&supply, now) {
             return reason;
         }
         if supply.held.saturating_sub(supply.unusable) >= supply.max_pods {
             return WaitReason::MaxPods { max_pods: supply.max_pods };
         }
-        let room =
-            supply.enis.iter().any(|eni| eni.ready && eni.room > 0) || supply.enis_counted < supply.max_enis;
+        match self.config.provisioning {
+            Provisioning::Full if self.config.cordoned => return WaitReason::Cordoned,
+            Provisioning::Full => {}
+            Provisioning::LookOnly | Provisioning::MetadataOnly => return WaitReason::NotProvisioned,
+        }
+        let on_enis = supply.enis.iter().any(|eni| eni.ready && eni.room > 0);
+        if let Some(reason) = self.misplaced().filter(|_| !on_enis) {
+            return reason;
+        }
+        let room = on_enis || supply.enis_counted < supply.max_enis;
         if room {
             return match failing {
                 Some((error, until)) => cloud_reason(error, until, now),
@@ -304,9 +362,11 @@ impl NodeState {
         let counts = self.pool.counts();
         match self.pool.next_thaw() {
             Some(first) => WaitReason::Cooling { cooling: counts.cooling, secs: first.since(now).as_secs() },
-            None => {
-                WaitReason::NodeFull { bound: counts.held, total: supply.held, max_enis: supply.max_enis }
-            }
+            None => WaitReason::NodeFull {
+                bound: counts.held,
+                total: supply.held,
+                max_enis: self.enis_for_pods(card),
+            },
         }
     }
 
@@ -324,6 +384,9 @@ impl NodeState {
                 Purpose::Assign { .. } => return Some(WaitReason::Growing { in_flight: supply.coming }),
                 Purpose::Enis { .. }
                 | Purpose::Subnets
+                | Purpose::VpcRanges
+                | Purpose::AssignIpv6 { .. }
+                | Purpose::Groups { .. }
                 | Purpose::Mark { .. }
                 | Purpose::Detach { .. }
                 | Purpose::Delete { .. }
@@ -354,12 +417,13 @@ impl NodeState {
         let mut enis: Vec<_> = self.enis.values().collect();
         enis.sort_by_key(|eni| eni.seat);
         let order = self.subnet_order.as_ref().map_or(&[][..], |decision| decision.target.as_slice());
-        let ready = !self.stopping && self.pick().is_some();
+        let ready = !self.stopping && self.has_addresses();
         Status {
             instance: self.identity.instance.to_string(),
             instance_type: self.identity.instance_type.clone(),
             zone: self.identity.zone.clone(),
             mode: self.config.mode,
+            families: self.config.families,
             ready,
             degraded: self.pushback.any().map(ToString::to_string),
             waiting_for: (!ready).then(|| self.wait_reason(now).to_string()),
@@ -385,11 +449,13 @@ impl NodeState {
         PoolStatus {
             total: counts.total(),
             free: counts.free,
-            bound: counts.held,
+            bound: self.pods_held(),
+            prefixes: count(self.enis.keys().flat_map(|eni| self.pool.blocks_on(eni))),
+            ipv6: self.pool.ipv6_counts().held,
             cooling: counts.cooling,
             quarantined: counts.quarantined,
             waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
-            max_enis: self.usable_enis(),
+            max_enis: self.enis_for_pods(self.instance_type.default_card),
             max_pods: Some(self.max_pods_in_force()).filter(|max| *max != u32::MAX),
         }
     }
@@ -398,10 +464,18 @@ impl NodeState {
         let counts = self.pool.counts_on(&eni.id);
         EniStatus {
             id: eni.id.clone(),
+            card: eni.seat.card,
             device: eni.seat.device,
             subnet: eni.subnet.clone(),
             primary_address: eni.primary_address,
             phase: eni.phase.name(),
+            takes_pods: self.takes_pods(eni),
+            prefixes: self
+                .pool
+                .blocks_on(&eni.id)
+                .map(|block| block.range.to_string())
+                .chain(eni.ipv6_prefixes.iter().map(ToString::to_string))
+                .collect(),
             addresses: counts.total(),
             free: counts.free,
             bound: counts.held,
@@ -465,6 +539,7 @@ pub(super) fn address_status(lease: &Lease, now: Timestamp) -> AddressStatus {
     let holder = lease.state.holder();
     AddressStatus {
         address: lease.address,
+        block: lease.block,
         eni: lease.eni.clone(),
         state: lease.state.name(),
         for_secs: now.since(lease.since).as_secs(),

@@ -1,0 +1,141 @@
+//! What the kernel is told about the node as a whole, whenever it changes: the VPC's ranges, the operator's settings,
+//! the subnets that the node's ENIs are in.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
+use super::{NodeState, delay};
+use crate::cloud::{CloudError, VpcRanges};
+use crate::event::{Api, CloudReply, Effect, OpId, Record};
+use crate::time::Timestamp;
+use crate::wiring::{Families, Ingress, NodeWiring};
+
+/// What the kernel knows about the node as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Kernel {
+    told: Option<NodeWiring>,
+    /// Whether something that it depends on may have changed since.
+    stale: bool,
+    telling: Option<(OpId, NodeWiring)>,
+    failures: u32,
+    blocked_until: Timestamp,
+}
+
+impl Kernel {
+    /// Something that the kernel should know may have changed.
+    pub(super) fn is_stale(&mut self) {
+        self.stale = true;
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.telling.is_some()
+    }
+
+    /// When it is told again what it did not take.
+    pub(super) fn next_try(&self) -> Option<Timestamp> {
+        (self.stale && self.telling.is_none()).then_some(self.blocked_until)
+    }
+}
+
+impl NodeState {
+    /// What holds for the whole node now.
+    pub fn node_wiring(&self) -> NodeWiring {
+        let (identity, config) = (&self.identity, &self.config.kernel);
+        let ingress = config.ingress.as_ref().map_or(Ingress::Open, |listed| {
+            let subnets = self.enis.values().map(|eni| IpNet::V4(eni.subnet_cidr));
+            let ipv6 =
+                self.subnets.iter().filter(|subnet| self.enis.values().any(|eni| eni.subnet == subnet.id));
+            let ipv6 = ipv6.filter_map(|subnet| subnet.ipv6_cidr).map(IpNet::V6);
+            let sources: BTreeSet<IpNet> = subnets.chain(ipv6).chain(listed.iter().copied()).collect();
+            Ingress::Cluster { sources: sources.into_iter().collect() }
+        });
+        let egress = self.config.egress && self.config.families != Families::DualStack;
+        NodeWiring {
+            primary_mac: identity.primary_mac,
+            primary_address: identity.primary_address,
+            primary_ipv6: identity.primary_ipv6,
+            families: self.config.families,
+            veth_prefix: self.config.veth_prefix.clone(),
+            vpc_cidrs: identity.vpc_cidrs.clone(),
+            vpc_ipv6_cidrs: identity.vpc_ipv6_cidrs.clone(),
+            snat_exclude: config.snat_exclude.clone(),
+            snat: config.snat,
+            node_port: config.node_port,
+            mark: config.mark,
+            external_services: config.external_services.clone(),
+            egress: egress.then_some(config.egress_ports),
+            ingress,
+        }
+    }
+
+    /// The kernel has been told `wiring` by somebody else.
+    pub fn kernel_knows(&mut self, wiring: NodeWiring) {
+        self.kernel = Kernel { told: Some(wiring), stale: true, ..Kernel::default() };
+    }
+
+    /// Tells the kernel what has changed.
+    pub(super) fn tell_kernel(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let kernel = &self.kernel;
+        if !kernel.stale || kernel.telling.is_some() || kernel.blocked_until > now {
+            return;
+        }
+        let wiring = self.node_wiring();
+        self.kernel.stale = false;
+        if self.kernel.told.as_ref() == Some(&wiring) {
+            return;
+        }
+        let op = self.op();
+        self.kernel.telling = Some((op, wiring.clone()));
+        effects.push(Effect::SetUpNode { op, wiring: Box::new(wiring) });
+    }
+
+    pub(super) fn node_set_up(&mut self, op: OpId, result: Result<(), String>, now: Timestamp) {
+        let Some((_, wiring)) = self.kernel.telling.take_if(|(told, _)| *told == op) else { return };
+        match result {
+            Ok(()) => {
+                self.kernel.told = Some(wiring);
+                self.kernel.failures = 0;
+            }
+            Err(_) => {
+                self.kernel.told = None;
+                self.kernel.stale = true;
+                self.kernel.failures = self.kernel.failures.saturating_add(1);
+                self.kernel.blocked_until = now + delay(self.kernel.failures, op.0);
+            }
+        }
+    }
+
+    pub(super) fn ranges_answered(
+        &mut self,
+        result: Result<CloudReply, CloudError>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        match result {
+            Ok(CloudReply::VpcRanges(VpcRanges { ipv4, ipv6 })) if !ipv4.is_empty() => {
+                if ipv4 != self.identity.vpc_cidrs || ipv6 != self.identity.vpc_ipv6_cidrs {
+                    self.identity.vpc_cidrs = ipv4;
+                    self.identity.vpc_ipv6_cidrs = ipv6;
+                    self.identity_changed(effects);
+                }
+            }
+            Ok(
+                CloudReply::VpcRanges(_)
+                | CloudReply::Enis(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Created(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => {}
+            Err(error) => self.pushback.failed(Api::Metadata, error, now, self.next_op),
+        }
+    }
+
+    /// What metadata said about the node at its start is not so any more.
+    pub(super) fn identity_changed(&mut self, effects: &mut Vec<Effect>) {
+        self.kernel.is_stale();
+        effects.push(Effect::Journal(vec![Record::Identity { identity: self.identity.clone() }]));
+    }
+}
