@@ -5,11 +5,12 @@
 //! codes, and faults on demand. Time is an argument of every call; what EC2 has accepted happens when
 //! time has come ([`Ec2::advance`]). The same seed and calls give the same answers.
 //!
-//! Not modelled: IPv6, security group rules, stopping instances, quotas other than ENIs, anything about
-//! volumes and images. Permissions are all or nothing per API ([`Ec2::deny`]).
+//! Not modelled: security group rules, stopping instances, quotas other than ENIs and ranges, which types have an
+//! Elastic Fabric Adapter, IPv6-only subnets, anything about volumes and images. Permissions are all or nothing
+//! per API ([`Ec2::deny`]).
 //!
 //! * [`vpc`], [`addresses`], [`instance`], [`interface`]: the world and what makes it.
-//! * [`assignment`], [`attachment`], [`tagging`], [`describe`], [`filter`]: the calls.
+//! * [`assignment`], [`ipv6`], [`attachment`], [`tagging`], [`describe`], [`filter`]: the calls.
 //! * [`call`], [`throttle`], [`fault`], [`refusal`], `token`: how calls are counted, limited, broken, refused, repeated.
 //! * [`metadata`], [`view`]: the world as instance metadata and as the engine's `Cloud` port sees it.
 //! * [`check`]: what must always hold; `transition`: what is yet to happen; `chance`: the seed.
@@ -25,6 +26,7 @@ pub mod fault;
 pub mod filter;
 pub mod instance;
 pub mod interface;
+pub mod ipv6;
 pub mod metadata;
 pub mod refusal;
 pub mod tagging;

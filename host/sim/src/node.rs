@@ -5,34 +5,37 @@
 //! that depends on nothing but the seed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use enid_core::cloud::{CloudError, NodeIdentity};
+use enid_core::cloud::{CloudError, NodeIdentity, Supply};
 use enid_core::event::{
-    Answer, CloudCall, CloudReply, Effect, Event, KernelView, OpId, Record, Refusal, Ticket,
+    Answer, CloudCall, CloudReply, Effect, Event, KernelView, Nics, OpId, Record, Refusal, Ticket,
 };
 use enid_core::ids::{Attachment, EniId, InstanceId, PodName, SubnetId};
 use enid_core::limits::InstanceType;
 use enid_core::node::{Config, NodeState};
 use enid_core::time::Timestamp;
-use enid_core::wiring::PodWiring;
+use enid_core::wiring::{NodeWiring, PodLink, PodWiring};
 use enid_engine::ports::Strategist;
 use enid_engine::run::in_order;
 
 use crate::ec2::Ec2;
 use crate::ec2::call::Call;
-use crate::ec2::interface::AttachmentState;
+use crate::ec2::interface::{AttachmentState, NetworkInterface};
 use crate::ec2::refusal::CallError;
 
 /// Events that one settling may take; a node that needs more goes in circles.
 const MAX_STEPS: u32 = 200_000;
 
+/// How long metadata takes to answer.
+const METADATA_LATENCY: Duration = Duration::from_millis(1);
+
 /// The kernel, as far as decisions depend on it, and what goes wrong in it.
 #[derive(Clone, Debug, Default)]
 pub struct Kernel {
-    /// Wired pods.
-    pub pods: BTreeMap<Ipv4Addr, PodWiring>,
+    /// Wired pods, each by the address that stands for it.
+    pub pods: BTreeMap<IpAddr, PodWiring>,
     /// ENIs that are set up.
     pub enis: BTreeSet<EniId>,
     /// How long each piece of work takes.
@@ -41,6 +44,10 @@ pub struct Kernel {
     pub refuse_wirings: u32,
     /// How many of the coming unwirings fail and leave everything as it was.
     pub refuse_unwirings: u32,
+    /// What holds for the whole node.
+    pub node: Option<NodeWiring>,
+    /// How many of the coming changes of that fail.
+    pub refuse_node: u32,
     /// Wirings that no daemon may ask for: an address that another pod still has, or that is not the
     /// node's in EC2.
     pub outrages: Vec<String>,
@@ -49,9 +56,13 @@ pub struct Kernel {
 impl Kernel {
     /// What a look at its pods would find now.
     pub fn seen(&self) -> KernelView {
-        let routed: BTreeMap<_, _> =
-            self.pods.iter().map(|(address, pod)| (*address, pod.host_veth.to_string())).collect();
-        KernelView { veths: routed.values().cloned().collect(), routed }
+        let links = || self.pods.values().flat_map(PodWiring::links);
+        let routes = links()
+            .flat_map(|link| link.addresses().map(|(address, _)| (address, link.host_veth.to_string())));
+        KernelView {
+            routed: routes.collect(),
+            veths: links().map(|link| link.host_veth.to_string()).collect(),
+        }
     }
 }
 
@@ -62,6 +73,7 @@ enum KernelWork {
     Unwire { op: OpId, wiring: PodWiring },
     SetUp { op: OpId, eni: EniId },
     TearDown { op: OpId, eni: EniId },
+    Node { op: OpId, wiring: Box<NodeWiring> },
 }
 
 /// What is to happen.
@@ -234,9 +246,14 @@ impl<S: Strategist> SimNode<S> {
 
     /// CNI ADD of any attachment.
     pub fn add_sandbox(&mut self, attachment: Attachment, pod: Option<PodName>) -> Ticket {
+        self.add_with(attachment, pod, Nics::One)
+    }
+
+    /// CNI ADD of any attachment that wants so many interfaces.
+    pub fn add_with(&mut self, attachment: Attachment, pod: Option<PodName>, nics: Nics) -> Ticket {
         let ticket = self.ticket();
         let deadline = self.now + Duration::from_secs(110);
-        self.happen(Event::Add { ticket, attachment, pod, deadline });
+        self.happen(Event::Add { ticket, attachment, pod, nics, deadline });
         ticket
     }
 
@@ -378,16 +395,17 @@ impl<S: Strategist> SimNode<S> {
                 self.later(self.kernel.takes, Coming::Kernel(KernelWork::Unwire { op, wiring }));
             }
             Effect::Check { ticket, wiring } => {
-                let right = self.kernel.pods.get(&wiring.address) == Some(&wiring);
+                let address = wiring.key();
+                let right = self.kernel.pods.get(&address) == Some(&wiring);
                 let why = "the kernel differs".to_owned();
-                let drift = Answer::Refused(Refusal::Kernel { address: wiring.address, why });
+                let drift = Answer::Refused(Refusal::Kernel { address, why });
                 self.answers.insert(ticket, if right { Answer::Deleted } else { drift });
             }
             Effect::Answer { ticket, answer } => {
                 self.answers.insert(ticket, answer);
             }
             Effect::Cloud { op, call } => {
-                let latency = self.ec2.latency(modelled(&call));
+                let latency = modelled(&call).map_or(METADATA_LATENCY, |call| self.ec2.latency(call));
                 self.under_way.insert(op, call.clone());
                 let there = latency / 2;
                 let request =
@@ -399,6 +417,9 @@ impl<S: Strategist> SimNode<S> {
             }
             Effect::TearDownEni { op, wiring } => {
                 self.later(self.kernel.takes, Coming::Kernel(KernelWork::TearDown { op, eni: wiring.eni }));
+            }
+            Effect::SetUpNode { op, wiring } => {
+                self.later(self.kernel.takes, Coming::Kernel(KernelWork::Node { op, wiring }));
             }
             Effect::AskWarmPool(snapshot) => {
                 let decision = self.strategist.warm_pool(&snapshot);
@@ -419,7 +440,7 @@ impl<S: Strategist> SimNode<S> {
                     return Event::Wired { op, result: Err("netlink says no".to_owned()) };
                 }
                 self.judge(&wiring);
-                self.kernel.pods.insert(wiring.address, wiring);
+                self.kernel.pods.insert(wiring.key(), wiring);
                 Event::Wired { op, result: Ok(()) }
             }
             KernelWork::Unwire { op, wiring } => {
@@ -427,9 +448,9 @@ impl<S: Strategist> SimNode<S> {
                     self.kernel.refuse_unwirings -= 1;
                     return Event::Unwired { op, result: Err("netlink says no".to_owned()) };
                 }
-                let owned = |pod: &PodWiring| pod.host_veth == wiring.host_veth;
-                if self.kernel.pods.get(&wiring.address).is_some_and(owned) {
-                    self.kernel.pods.remove(&wiring.address);
+                let owned = |pod: &PodWiring| pod.first.host_veth == wiring.first.host_veth;
+                if self.kernel.pods.get(&wiring.key()).is_some_and(owned) {
+                    self.kernel.pods.remove(&wiring.key());
                 }
                 Event::Unwired { op, result: Ok(()) }
             }
@@ -447,26 +468,52 @@ impl<S: Strategist> SimNode<S> {
                 self.kernel.enis.remove(&eni);
                 Event::EniTornDown { op, result: Ok(()) }
             }
+            KernelWork::Node { op, wiring } => {
+                if self.kernel.refuse_node > 0 {
+                    self.kernel.refuse_node -= 1;
+                    return Event::NodeSetUp { op, result: Err("nft says no".to_owned()) };
+                }
+                self.kernel.node = Some(*wiring);
+                Event::NodeSetUp { op, result: Ok(()) }
+            }
         }
     }
 
     /// Notes a wiring that must never be asked for.
     fn judge(&mut self, wiring: &PodWiring) {
-        let address = wiring.address;
-        if let Some(other) =
-            self.kernel.pods.get(&address).filter(|other| other.host_veth != wiring.host_veth)
+        let key = wiring.key();
+        let others = || self.kernel.pods.iter().filter(|(at, _)| **at != key).map(|(_, pod)| pod);
+        let mut outrages = Vec::new();
+        if let Some(other) = self.kernel.pods.get(&key)
+            && other.first.host_veth != wiring.first.host_veth
         {
-            let (new, old) = (&wiring.host_veth, &other.host_veth);
-            self.kernel.outrages.push(format!("{address} wired to {new} while {old} has it"));
+            let (new, old) = (&wiring.first.host_veth, &other.first.host_veth);
+            outrages.push(format!("{key} wired to {new} while {old} has it"));
         }
-        let twice =
-            self.kernel.pods.iter().any(|(at, pod)| *at != address && pod.host_veth == wiring.host_veth);
-        if twice {
-            self.kernel.outrages.push(format!("{} is the link of two pods", wiring.host_veth));
+        for link in wiring.links() {
+            let shared = |other: &PodLink| other.host_veth == link.host_veth;
+            if others().flat_map(PodWiring::links).any(shared) {
+                outrages.push(format!("{} is the link of two pods", link.host_veth));
+            }
+            for (address, _) in link.addresses() {
+                let has = |other: &PodLink| other.addresses().any(|(taken, _)| taken == address);
+                if others().flat_map(PodWiring::links).any(has) {
+                    outrages.push(format!("{address} wired to two pods"));
+                }
+            }
         }
-        if !self.ec2.interfaces_of(&self.instance).any(|eni| eni.secondary.contains(&address)) {
-            self.kernel.outrages.push(format!("{address} wired although EC2 does not have it here"));
+        for address in wiring.leased() {
+            let here = |eni: &NetworkInterface| match address {
+                IpAddr::V4(address) => {
+                    eni.secondary.contains(&address) || eni.prefixes.iter().any(|net| net.contains(&address))
+                }
+                IpAddr::V6(address) => eni.ipv6_prefixes.iter().any(|net| net.contains(&address)),
+            };
+            if !self.ec2.interfaces_of(&self.instance).any(here) {
+                outrages.push(format!("{address} wired although EC2 does not have it here"));
+            }
         }
+        self.kernel.outrages.extend(outrages);
     }
 
     fn call(&mut self, call: &CloudCall) -> Result<CloudReply, CloudError> {
@@ -475,6 +522,8 @@ impl<S: Strategist> SimNode<S> {
         let identity = &self.identity;
         match call {
             CloudCall::Enis => view.enis(identity).map(CloudReply::Enis),
+            CloudCall::MetadataEnis => view.metadata_enis(identity).map(CloudReply::Enis),
+            CloudCall::VpcRanges => view.vpc_ranges(identity).map(CloudReply::VpcRanges),
             CloudCall::Subnets => {
                 view.subnets(&identity.vpc, &identity.zone, cluster.as_deref()).map(CloudReply::Subnets)
             }
@@ -484,6 +533,9 @@ impl<S: Strategist> SimNode<S> {
             }
             CloudCall::DeleteWithInstance { eni, attachment } => {
                 view.delete_with_instance(eni, attachment).map(|()| CloudReply::Done)
+            }
+            CloudCall::SetSecurityGroups { eni, groups } => {
+                view.set_security_groups(eni, groups).map(|()| CloudReply::Done)
             }
             CloudCall::Detach { attachment } => view.detach_eni(attachment).map(|()| CloudReply::Done),
             CloudCall::Delete { eni } => view.delete_eni(eni).map(|()| CloudReply::Done),
@@ -495,18 +547,25 @@ impl<S: Strategist> SimNode<S> {
     }
 }
 
-fn modelled(call: &CloudCall) -> Call {
-    match call {
+/// The API of a call to EC2; metadata has none.
+fn modelled(call: &CloudCall) -> Option<Call> {
+    Some(match call {
+        CloudCall::MetadataEnis | CloudCall::VpcRanges => return None,
         CloudCall::Enis => Call::DescribeNetworkInterfaces,
         CloudCall::Subnets => Call::DescribeSubnets,
         CloudCall::Create(_) => Call::CreateNetworkInterface,
         CloudCall::Attach { .. } => Call::AttachNetworkInterface,
-        CloudCall::DeleteWithInstance { .. } => Call::ModifyNetworkInterfaceAttribute,
+        CloudCall::DeleteWithInstance { .. } | CloudCall::SetSecurityGroups { .. } => {
+            Call::ModifyNetworkInterfaceAttribute
+        }
         CloudCall::Detach { .. } => Call::DetachNetworkInterface,
         CloudCall::Delete { .. } => Call::DeleteNetworkInterface,
-        CloudCall::Assign { .. } => Call::AssignPrivateIpAddresses,
+        CloudCall::Assign { supply: Supply::Ipv6Prefixes(_), .. } => Call::AssignIpv6Addresses,
+        CloudCall::Assign { supply: Supply::Addresses(_) | Supply::Prefixes(_), .. } => {
+            Call::AssignPrivateIpAddresses
+        }
         CloudCall::Unassign { .. } => Call::UnassignPrivateIpAddresses,
-    }
+    })
 }
 
 /// The attachment of pod `default/<name>`.

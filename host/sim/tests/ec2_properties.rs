@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use enid_core::ids::{EniId, InstanceId, SubnetId};
+use enid_core::ids::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
 use enid_core::time::Timestamp;
 use enid_core::wiring::Seat;
 use enid_sim::ec2::assignment::{AssignPrivateIpAddresses, UnassignPrivateIpAddresses};
 use enid_sim::ec2::call::Call;
 use enid_sim::ec2::fault::{Fault, FaultKind};
-use enid_sim::ec2::instance::RunInstances;
-use enid_sim::ec2::interface::{CreateNetworkInterface, InterfaceChange, Secondary};
+use enid_sim::ec2::instance::{FurtherInterface, RunInstances};
+use enid_sim::ec2::interface::{CreateNetworkInterface, InterfaceChange, InterfaceType, Secondary};
+use enid_sim::ec2::ipv6::{AssignIpv6Addresses, Ipv6Supply, UnassignIpv6Addresses};
 use enid_sim::ec2::refusal::Code;
 use enid_sim::ec2::{Config, Ec2, Tags};
 use proptest::prelude::*;
@@ -19,15 +20,21 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 enum Ask {
     Create { subnet: usize, supply: u8, count: u32, token: u8 },
-    Attach { eni: usize, instance: usize, device: u32 },
+    Attach { eni: usize, instance: usize, card: u32, device: u32 },
     Detach { eni: usize },
     Delete { eni: usize },
     DeleteOnTermination { eni: usize },
     Assign { eni: usize, supply: u8, count: u32, last_byte: u8, reassign: bool },
     Unassign { eni: usize, from: usize, item: usize },
-    Run { subnet: usize, kind: usize },
+    AssignIpv6 { eni: usize, supply: u8, count: u32, last_byte: u8 },
+    UnassignIpv6 { eni: usize, from: usize, item: usize },
+    Groups { eni: usize, groups: usize },
+    Run { subnet: usize, kind: usize, further: u8 },
     Terminate { instance: usize },
     Fragment { subnet: usize },
+    Vacate { subnet: usize },
+    GiveIpv6 { subnet: usize, index: u8 },
+    Associate { index: u8 },
     Fault { call: usize, kind: u8 },
     Wait { millis: u64 },
 }
@@ -35,10 +42,10 @@ enum Ask {
 fn asks() -> impl Strategy<Value = Ask> {
     let n = 0..40usize;
     prop_oneof![
-        6 => (0..3usize, 0..3u8, 0..12u32, 0..20u8)
+        6 => (0..3usize, 0..7u8, 0..12u32, 0..20u8)
             .prop_map(|(subnet, supply, count, token)| Ask::Create { subnet, supply, count, token }),
-        6 => (n.clone(), n.clone(), 0..5u32)
-            .prop_map(|(eni, instance, device)| Ask::Attach { eni, instance, device }),
+        6 => (n.clone(), n.clone(), 0..3u32, 0..5u32)
+            .prop_map(|(eni, instance, card, device)| Ask::Attach { eni, instance, card, device }),
         3 => n.clone().prop_map(|eni| Ask::Detach { eni }),
         3 => n.clone().prop_map(|eni| Ask::Delete { eni }),
         1 => n.clone().prop_map(|eni| Ask::DeleteOnTermination { eni }),
@@ -47,9 +54,18 @@ fn asks() -> impl Strategy<Value = Ask> {
         ),
         4 => (n.clone(), n.clone(), 0..60usize)
             .prop_map(|(eni, from, item)| Ask::Unassign { eni, from, item }),
-        2 => (0..3usize, 0..3usize).prop_map(|(subnet, kind)| Ask::Run { subnet, kind }),
+        6 => (n.clone(), 0..4u8, 0..12u32, any::<u8>())
+            .prop_map(|(eni, supply, count, last_byte)| Ask::AssignIpv6 { eni, supply, count, last_byte }),
+        3 => (n.clone(), n.clone(), 0..12usize)
+            .prop_map(|(eni, from, item)| Ask::UnassignIpv6 { eni, from, item }),
+        1 => (n.clone(), 0..4usize).prop_map(|(eni, groups)| Ask::Groups { eni, groups }),
+        2 => (0..3usize, 0..5usize, 0..4u8)
+            .prop_map(|(subnet, kind, further)| Ask::Run { subnet, kind, further }),
         1 => n.clone().prop_map(|instance| Ask::Terminate { instance }),
         1 => (0..3usize).prop_map(|subnet| Ask::Fragment { subnet }),
+        1 => (0..3usize).prop_map(|subnet| Ask::Vacate { subnet }),
+        1 => (0..3usize, 0..4u8).prop_map(|(subnet, index)| Ask::GiveIpv6 { subnet, index }),
+        1 => (0..8u8).prop_map(|index| Ask::Associate { index }),
         1 => (n, 0..3u8).prop_map(|(call, kind)| Ask::Fault { call, kind }),
         5 => (0..5000u64).prop_map(|millis| Ask::Wait { millis }),
     ]
@@ -58,7 +74,9 @@ fn asks() -> impl Strategy<Value = Ask> {
 struct Run {
     ec2: Ec2,
     now: Timestamp,
+    vpc: VpcId,
     subnets: Vec<SubnetId>,
+    groups: Vec<SecurityGroupId>,
 }
 
 impl Run {
@@ -70,7 +88,9 @@ impl Run {
                 let zone = format!("eu-central-1{zone}");
                 ec2.add_subnet(&vpc, &zone, cidr.parse().unwrap(), Tags::new()).unwrap()
             });
-        Run { ec2, now: Timestamp(5_000), subnets: subnets.to_vec() }
+        ec2.add_ipv6_range(&vpc, "2001:db8:0:100::/56".parse().unwrap()).unwrap();
+        let groups = ["one", "two"].map(|name| ec2.add_security_group(&vpc, name).unwrap());
+        Run { ec2, now: Timestamp(5_000), vpc, subnets: subnets.to_vec(), groups: groups.to_vec() }
     }
 
     fn eni(&self, pick: usize) -> Option<EniId> {
@@ -88,15 +108,26 @@ impl Run {
         let now = self.now;
         match ask {
             Ask::Create { subnet, supply, count, token } => {
+                let ipv6 = match supply {
+                    0 => Ipv6Supply::Usual,
+                    other => ipv6_of(other % 3, *count, 0),
+                };
+                let interface_type = match supply {
+                    5 => InterfaceType::Efa,
+                    6 => InterfaceType::EfaOnly,
+                    _ => InterfaceType::Interface,
+                };
                 let request = CreateNetworkInterface {
-                    secondary: supply_of(*supply, *count, 0, 0),
+                    secondary: supply_of(supply % 3, *count, 0, 0),
+                    ipv6,
+                    interface_type,
                     client_token: Some(format!("token-{token}")).filter(|_| *token < 5),
                     ..CreateNetworkInterface::within(self.subnets[*subnet].clone())
                 };
                 self.ec2.create_network_interface(now, &request).ok()?;
             }
-            Ask::Attach { eni, instance, device } => {
-                let seat = Seat { card: 0, device: *device };
+            Ask::Attach { eni, instance, card, device } => {
+                let seat = Seat { card: *card, device: *device };
                 let (eni, instance) = (self.eni(*eni)?, self.instance(*instance)?);
                 self.ec2.attach_network_interface(now, &eni, &instance, seat).ok()?;
             }
@@ -119,7 +150,7 @@ impl Run {
             }
             Ask::Assign { eni, supply, count, last_byte, reassign } => {
                 let eni = self.eni(*eni)?;
-                let subnet = self.ec2.interfaces().find(|found| found.id == eni)?.primary.octets()[2];
+                let subnet = self.ec2.interfaces().find(|found| found.id == eni)?.primary?.octets()[2];
                 let request = AssignPrivateIpAddresses {
                     eni,
                     secondary: supply_of(*supply, *count, subnet, *last_byte),
@@ -136,9 +167,41 @@ impl Run {
                 request.prefixes.extend(owner.prefixes.get(*item));
                 self.ec2.unassign_private_ip_addresses(now, &request).ok()?;
             }
-            Ask::Run { subnet, kind } => {
-                let kind = ["m5.large", "t3.small", "t2.micro"][*kind];
-                let request = RunInstances::one(kind, self.subnets[*subnet].clone());
+            Ask::AssignIpv6 { eni, supply, count, last_byte } => {
+                let request = AssignIpv6Addresses {
+                    eni: self.eni(*eni)?,
+                    supply: ipv6_of(*supply, *count, *last_byte),
+                };
+                self.ec2.assign_ipv6_addresses(now, &request).ok()?;
+            }
+            Ask::UnassignIpv6 { eni, from, item } => {
+                let (eni, from) = (self.eni(*eni)?, self.eni(*from)?);
+                let owner = self.ec2.interfaces().find(|found| found.id == from)?;
+                let mut request = UnassignIpv6Addresses { eni, addresses: Vec::new(), prefixes: Vec::new() };
+                request.addresses.extend(owner.ipv6_addresses.get(*item));
+                request.prefixes.extend(owner.ipv6_prefixes.get(*item));
+                self.ec2.unassign_ipv6_addresses(now, &request).ok()?;
+            }
+            Ask::Groups { eni, groups } => {
+                let eni = self.eni(*eni)?;
+                let groups = self.groups.iter().cycle().take(*groups).cloned().collect();
+                let change = InterfaceChange::Groups(groups);
+                self.ec2.modify_network_interface_attribute(now, &eni, &change).ok()?;
+            }
+            Ask::Run { subnet, kind, further } => {
+                let kind = ["m5.large", "t3.small", "t2.micro", "c6in.32xlarge", "m3.medium"][*kind];
+                let subnet = &self.subnets[*subnet];
+                let further = (1..=u32::from(*further)).map(|index| FurtherInterface {
+                    seat: Seat { card: index / 2, device: 1 },
+                    interface: CreateNetworkInterface {
+                        interface_type: [InterfaceType::EfaOnly, InterfaceType::Interface]
+                            [usize::from(index % 2 == 0)],
+                        ..CreateNetworkInterface::within(subnet.clone())
+                    },
+                    delete_on_termination: index == 2,
+                });
+                let request =
+                    RunInstances { further: further.collect(), ..RunInstances::one(kind, subnet.clone()) };
                 self.ec2.run_instances(now, &request).ok()?;
             }
             Ask::Terminate { instance } => {
@@ -147,6 +210,15 @@ impl Run {
             }
             Ask::Fragment { subnet } => {
                 self.ec2.fragment(&self.subnets[*subnet].clone()).ok()?;
+            }
+            Ask::Vacate { subnet } => self.ec2.vacate(&self.subnets[*subnet].clone()).ok()?,
+            Ask::GiveIpv6 { subnet, index } => {
+                let range = format!("2001:db8:0:10{index}::/64").parse().ok()?;
+                self.ec2.give_ipv6(&self.subnets[*subnet].clone(), range).ok()?;
+            }
+            Ask::Associate { index } => {
+                let range = format!("100.{}.0.0/16", 64 + index).parse().ok()?;
+                self.ec2.associate_vpc_cidr_block(now, &self.vpc, range).ok()?;
             }
             Ask::Fault { call, kind } => {
                 let call = Call::ALL.get(call % Call::ALL.len()).copied();
@@ -169,6 +241,18 @@ fn supply_of(kind: u8, count: u32, subnet: u8, last_byte: u8) -> Secondary {
         1 => Secondary::Addresses(count),
         2 => Secondary::Prefixes(count % 3),
         _ => Secondary::ExactAddresses(vec![std::net::Ipv4Addr::new(10, 0, subnet, last_byte)]),
+    }
+}
+
+/// Named ones lie in the range that [`Ask::GiveIpv6`] gives first.
+fn ipv6_of(kind: u8, count: u32, last_byte: u8) -> Ipv6Supply {
+    match kind {
+        0 => Ipv6Supply::Addresses(count % 4),
+        1 => Ipv6Supply::Prefixes(count % 4),
+        2 => Ipv6Supply::ExactAddresses(vec![
+            format!("2001:db8:0:100:{last_byte:x}::{count:x}").parse().unwrap(),
+        ]),
+        _ => Ipv6Supply::ExactPrefixes(vec![format!("2001:db8:0:100:{last_byte:x}::/80").parse().unwrap()]),
     }
 }
 
@@ -216,7 +300,9 @@ proptest! {
 
 /// Everything that a caller can see.
 fn picture(ec2: &Ec2) -> String {
-    let subnets: Vec<_> = ec2.subnets().map(|subnet| (subnet.free(), subnet.free_blocks())).collect();
+    let subnets: Vec<_> =
+        ec2.subnets().map(|subnet| (subnet.free(), subnet.free_blocks(), subnet.ipv6_cidr)).collect();
+    let ranges: Vec<_> = ec2.vpcs().map(|vpc| (&vpc.cidrs, &vpc.ipv6_cidrs)).collect();
     let (interfaces, instances): (Vec<_>, Vec<_>) = (ec2.interfaces().collect(), ec2.instances().collect());
-    format!("{subnets:?} {interfaces:?} {instances:?}")
+    format!("{ranges:?} {subnets:?} {interfaces:?} {instances:?}")
 }

@@ -1,6 +1,6 @@
 //! EC2 and instance metadata on loopback, without a network behind them: for clients in other languages.
 //!
-//! Builds a VPC with three subnets and one m5.large, prints one JSON line with the addresses and ids, and
+//! Builds a VPC with three subnets, the first with IPv6, and one m5.large in it, prints one JSON line with the addresses and ids, and
 //! serves until its standard input ends. Environment: `ENID_EC2_LATENCY_MS` (default 0), `ENID_EC2_ATTACH_MS`
 //! (attach, detach, launch and terminate; default 0), `ENID_EC2_METADATA_LAG_MS` (default 0) and
 //! `ENID_EC2_FAULTS`, for example `CreateNetworkInterface=lost,AssignPrivateIpAddresses=RequestLimitExceeded*2`.
@@ -43,6 +43,8 @@ async fn main() -> anyhow::Result<()> {
     let wide = subnet("eu-central-1a", "10.0.1.0/24", "wide")?;
     let narrow = subnet("eu-central-1a", "10.0.2.0/28", "narrow")?;
     let elsewhere = subnet("eu-central-1b", "10.0.3.0/24", "elsewhere")?;
+    ec2.add_ipv6_range(&vpc, "2001:db8:0:100::/56".parse()?)?;
+    ec2.give_ipv6(&wide, "2001:db8:0:101::/64".parse()?)?;
     let group = ec2.add_security_group(&vpc, "pods")?;
     let launched = since_epoch()?;
     let instance = ec2.launch(launched, &RunInstances::one("m5.large", wide.clone()))?;

@@ -4,16 +4,23 @@
 //! address an ENI owns is a route to that port. This one table gives delivery by ownership, answers to
 //! ARP for owned addresses only, and the source/destination check: a packet is dropped when the route
 //! back to its source does not lead to the port it came from.
+//!
+//! IPv6 works without router advertisements: [`GATEWAY_V6`] answers neighbour solicitations on every port, and
+//! a node's primary link gets its address as a /128 and its default route outright, as DHCPv6 and an
+//! advertisement without a prefix would leave them. No two ENIs are on one link, so nobody asks for another's
+//! address: all of it goes through the gateway.
 
 mod port;
 mod router;
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use enid_core::ids::{EniId, IfName, Mac};
-use ipnet::Ipv4Net;
+use enid_core::wiring::Seat;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::iproute::{Tool, ToolError, ip_batch};
@@ -23,16 +30,23 @@ use crate::namespace::NetNs;
 const MAX_PREFIX: usize = 32;
 /// An address of the outside world that never belongs to a VPC (RFC 5737, TEST-NET-2).
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+/// The outside world's IPv6 address (RFC 3849, documentation).
+pub const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 7);
+/// Private, and no VPC's: what an organisation has behind a VPN or a transit gateway.
+pub const CORPORATE_RANGE: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(172, 20, 0, 0), 16);
+/// The outside world's address in [`CORPORATE_RANGE`].
+pub const CORPORATE: Ipv4Addr = Ipv4Addr::new(172, 20, 0, 7);
+/// The VPC's IPv6 router, on every ENI's link (VPC user guide, "Subnet CIDR blocks").
+pub const GATEWAY_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0xec2, 0, 0, 0, 0, 0, 1);
 
-/// What the network looks like before any ENI exists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Layout {
-    /// The VPC's range. Addresses in it that nobody owns are unreachable.
-    pub vpc: Ipv4Net,
+/// What the VPC and its subnets decide about the network; the rest is ENIs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ground {
+    /// The VPC's ranges of both families. Addresses in them that nobody owns are unreachable; everything else
+    /// is outside.
+    pub ranges: BTreeSet<IpNet>,
     /// Addresses of the router itself: one gateway per subnet, and the services that answer in the VPC.
-    pub router_addresses: Vec<Ipv4Addr>,
-    /// Node names, each a namespace of its own.
-    pub nodes: Vec<String>,
+    pub router_addresses: BTreeSet<Ipv4Addr>,
 }
 
 /// The namespaces of one fabric, by exact name. Written to disk before the first is made, so that what a
@@ -44,7 +58,7 @@ pub struct Footprint {
     pub vpc: NetNs,
     /// The outside world's.
     pub inet: NetNs,
-    /// The nodes', by node name.
+    /// The nodes', and those of neighbours that are not of the cluster, by name.
     pub nodes: BTreeMap<String, NetNs>,
     /// Names reserved for pods. The fabric does not make them; it takes away those that are there.
     pub pods: Vec<NetNs>,
@@ -57,14 +71,25 @@ pub struct FabricEni {
     pub id: EniId,
     /// The node, by name.
     pub node: String,
-    /// The link's name in the node: what the instance's kernel would call it.
-    pub ifname: IfName,
+    /// Where it sits: of links that appear together, the lower one gets its name first.
+    pub seat: Seat,
     /// The link's MAC; frames with another are dropped.
     pub mac: Mac,
-    /// For the node's primary ENI what DHCP would bring: address with the subnet's length, and the gateway.
-    pub primary: Option<(Ipv4Net, Ipv4Addr)>,
-    /// Everything the ENI owns: `/32` addresses, its primary one included, and delegated `/28` prefixes.
-    pub addresses: Vec<Ipv4Net>,
+    /// For the node's primary ENI what its image configures.
+    pub primary: Option<Primary>,
+    /// Everything the ENI owns: single addresses, its own included, and delegated prefixes, of both families.
+    pub addresses: Vec<IpNet>,
+}
+
+/// How a node's image configures its primary link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Primary {
+    /// By DHCP: the ENI's own address with its subnet's length.
+    pub address: Ipv4Net,
+    /// By DHCP: the subnet's gateway.
+    pub gateway: Ipv4Addr,
+    /// By DHCPv6, with the default route to [`GATEWAY_V6`].
+    pub ipv6: Option<Ipv6Addr>,
 }
 
 /// Packets the router refused since it came up.
@@ -142,6 +167,14 @@ pub enum FabricError {
         #[source]
         source: io::Error,
     },
+    /// The VPC has IPv6, and the kernel has not.
+    #[error(
+        "the VPC has {range}, and this kernel has no IPv6: it was started with ipv6.disable=1, or built without"
+    )]
+    NoIpv6 {
+        /// The range.
+        range: IpNet,
+    },
     /// A tool failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -157,8 +190,16 @@ pub enum FabricError {
 #[derive(Debug)]
 pub struct Fabric {
     footprint: Footprint,
+    ground: Ground,
     /// What is plugged, as it was last made.
-    plugged: BTreeMap<EniId, FabricEni>,
+    plugged: BTreeMap<EniId, Plugged>,
+}
+
+#[derive(Debug)]
+struct Plugged {
+    eni: FabricEni,
+    /// The link's name in the node.
+    ifname: IfName,
 }
 
 impl Footprint {
@@ -195,19 +236,21 @@ impl Footprint {
 
 impl Fabric {
     /// Builds the network under names that nobody has yet. On failure nothing of it is left.
-    pub fn up(footprint: Footprint, layout: &Layout) -> Result<Self, FabricError> {
+    pub fn up(footprint: Footprint, ground: &Ground) -> Result<Self, FabricError> {
         for tool in Tool::ALL {
             tool.locate()?;
         }
         if let Some(taken) = footprint.namespaces().find(|namespace| namespace.exists()) {
             return Err(FabricError::Taken { namespace: taken.clone() });
         }
-        let built = router::build(&footprint, layout);
-        if built.is_err() {
+        let mut fabric = Self { footprint, ground: Ground::default(), plugged: BTreeMap::new() };
+        let built = router::build(&fabric.footprint).and_then(|()| fabric.lie_on(ground));
+        if let Err(error) = built {
             // The first failure is the one to tell; what is left is told by its name on disk.
-            let _undone = down(&footprint);
+            let _undone = down(&fabric.footprint);
+            return Err(error);
         }
-        built.map(|()| Self { footprint, plugged: BTreeMap::new() })
+        Ok(fabric)
     }
 
     /// The names of its namespaces.
@@ -215,56 +258,94 @@ impl Fabric {
         &self.footprint
     }
 
+    /// The name that an ENI's link has in its node, while it is plugged.
+    pub fn ifname(&self, eni: &EniId) -> Option<&IfName> {
+        self.plugged.get(eni).map(|plugged| &plugged.ifname)
+    }
+
+    /// Makes the network lie on `ground`: only differences are touched. Whether it changed.
+    pub fn lie_on(&mut self, ground: &Ground) -> Result<bool, FabricError> {
+        if self.ground == *ground {
+            return Ok(false);
+        }
+        let mut ranges = ground.ranges.iter();
+        if let Some(range) = ranges.find(|range| matches!(range, IpNet::V6(_)) && !router::has_ipv6()) {
+            return Err(FabricError::NoIpv6 { range: *range });
+        }
+        router::regrade(&self.footprint, &self.ground, ground)?;
+        self.ground = ground.clone();
+        Ok(true)
+    }
+
     /// Makes the links and routes those of `enis`: only differences are touched, and twice is as once.
     ///
-    /// One ENI's failure does not stop the others; what failed is tried again next time.
+    /// A link is called `eth` and the lowest number that its node has free, as the kernel counts: the primary
+    /// ENI's first, then in the order of attachment. One ENI's failure does not stop the others; what failed is
+    /// tried again next time.
     pub fn converge(&mut self, enis: &[FabricEni]) -> Result<Changes, Vec<FabricError>> {
         let mut changes = Changes::default();
         let mut failures = Vec::new();
         let wanted: BTreeMap<&EniId, &FabricEni> = enis.iter().map(|eni| (&eni.id, eni)).collect();
 
-        let leaving: Vec<FabricEni> = self
+        let leaving: Vec<EniId> = self
             .plugged
-            .values()
-            .filter(|have| wanted.get(&have.id).is_none_or(|want| !port::same_link(have, want)))
-            .cloned()
+            .iter()
+            .filter(|(id, have)| wanted.get(id).is_none_or(|want| !port::same_link(&have.eni, want)))
+            .map(|(id, _)| id.clone())
             .collect();
-        for eni in leaving {
-            match port::unplug(&self.footprint, &eni) {
+        for id in leaving {
+            match self.unplug(&id) {
                 Ok(()) => changes.unplugged += 1,
-                Err(source) => {
-                    failures.push(FabricError::Eni { attempt: "unplug", eni: eni.id.clone(), source })
-                }
+                Err(source) => failures.push(FabricError::Eni { attempt: "unplug", eni: id, source }),
             }
-            self.plugged.remove(&eni.id);
         }
-        for want in wanted.into_values() {
-            let outcome = match self.plugged.get(&want.id) {
-                None => self.plug(want).map(|()| changes.plugged += 1),
-                Some(have) if have == want => Ok(()),
-                Some(have) => port::readdress(&self.footprint, have, want)
-                    .map(|routes| changes.routes += routes)
-                    .map_err(|source| FabricError::Eni {
-                        attempt: "readdress",
-                        eni: want.id.clone(),
-                        source,
-                    }),
-            };
-            match outcome {
-                Ok(()) => drop(self.plugged.insert(want.id.clone(), want.clone())),
-                Err(failure) => {
+        let mut in_order: Vec<&FabricEni> = wanted.into_values().collect();
+        in_order.sort_by_key(|eni| (Reverse(eni.primary.is_some()), eni.seat));
+        // All that goes, goes before anything comes: an address may have moved from one ENI to another.
+        for step in [Self::withdraw, Self::follow] {
+            for want in &in_order {
+                if let Err(failure) = step(self, want, &mut changes) {
                     failures.push(failure);
                     // Half-made is unmade: the next converge plugs afresh.
-                    if self.plugged.remove(&want.id).is_some() {
-                        let _told_already = port::unplug(&self.footprint, want);
-                    }
+                    let _told_already = self.unplug(&want.id);
                 }
             }
         }
         if failures.is_empty() { Ok(changes) } else { Err(failures) }
     }
 
-    fn plug(&self, eni: &FabricEni) -> Result<(), FabricError> {
+    /// Takes away the routes to what an ENI no longer owns.
+    fn withdraw(&mut self, want: &FabricEni, changes: &mut Changes) -> Result<(), FabricError> {
+        let Some(Plugged { eni: have, .. }) = self.plugged.get_mut(&want.id) else { return Ok(()) };
+        let failed = |source| FabricError::Eni { attempt: "withdraw from", eni: want.id.clone(), source };
+        changes.routes += port::withdraw(&self.footprint, have, want).map_err(failed)?;
+        have.addresses.retain(|owned| want.addresses.contains(owned));
+        Ok(())
+    }
+
+    /// Makes an ENI's link, or the routes to what it owns since.
+    fn follow(&mut self, want: &FabricEni, changes: &mut Changes) -> Result<(), FabricError> {
+        let Some(have) = self.plugged.get_mut(&want.id) else {
+            let ifname = self.plug(want)?;
+            self.plugged.insert(want.id.clone(), Plugged { eni: want.clone(), ifname });
+            changes.plugged += 1;
+            return Ok(());
+        };
+        let failed = |source| FabricError::Eni { attempt: "readdress", eni: want.id.clone(), source };
+        changes.routes += port::grant(&self.footprint, &have.eni, want).map_err(failed)?;
+        if let Some(node) = self.footprint.nodes.get(&want.node) {
+            port::reconfigure(node, &have.ifname, &have.eni, want).map_err(failed)?;
+        }
+        have.eni = want.clone();
+        Ok(())
+    }
+
+    /// Takes an ENI's link away; one that is not there is fine.
+    fn unplug(&mut self, eni: &EniId) -> Result<(), ToolError> {
+        self.plugged.remove(eni).map_or(Ok(()), |left| port::unplug(&self.footprint, &left.eni))
+    }
+
+    fn plug(&self, eni: &FabricEni) -> Result<IfName, FabricError> {
         let Some(node) = self.footprint.nodes.get(&eni.node) else {
             return Err(FabricError::NoSuchNode { node: eni.node.clone(), eni: eni.id.clone() });
         };
@@ -272,10 +353,22 @@ impl Fabric {
         if let Some(other) = self.plugged.keys().find(|other| port::name(other) == name) {
             return Err(FabricError::AlikeEnds { eni: eni.id.clone(), other: other.clone() });
         }
-        port::plug(&self.footprint, node, eni).map_err(|source| {
+        let ifname = self.free_name(&eni.node);
+        port::plug(&self.footprint, node, eni, &ifname).map_err(|source| {
             let _told_already = port::unplug(&self.footprint, eni);
             FabricError::Eni { attempt: "plug", eni: eni.id.clone(), source }
-        })
+        })?;
+        Ok(ifname)
+    }
+
+    /// What the kernel of `node` would call its next link.
+    fn free_name(&self, node: &str) -> IfName {
+        let on_node = || self.plugged.values().filter(|plugged| plugged.eni.node == node);
+        (0..)
+            .map(|number| format!("eth{number}"))
+            .find(|name| on_node().all(|plugged| plugged.ifname.as_str() != name))
+            .and_then(|name| name.parse().ok())
+            .expect("invariant: fewer ENIs are plugged than there are numbers, and a number fits a name")
     }
 
     /// What the router refused so far.

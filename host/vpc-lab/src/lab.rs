@@ -3,7 +3,9 @@
 //! One process per lab owns the model and the network; everybody else talks to it through its control
 //! socket. What a crash leaves is known from files written before the first change.
 
+mod call;
 pub(crate) mod control;
+pub mod deed;
 mod directory;
 pub mod landscape;
 pub mod region;
@@ -19,6 +21,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use self::control::{Reply, Request, ask};
+use self::deed::Deed;
 use self::directory::Directory;
 use self::landscape::{EC2_ADDRESS, IMDS_ADDRESS, Landscape, REGION};
 use self::status::Status;
@@ -114,6 +117,14 @@ pub enum LabError {
         /// The end of its log.
         log: String,
     },
+    /// The lab would not do what it was asked.
+    #[error("the lab `{name}` refuses: {why}")]
+    Refused {
+        /// Which.
+        name: String,
+        /// Its word.
+        why: String,
+    },
     /// A file or the control socket failed.
     #[error("{attempt}")]
     Io {
@@ -137,9 +148,19 @@ impl Lab {
         Self::with_landscape(base, name, Landscape::standard())
     }
 
+    /// The lab that [`Lab::start`] wants its server to be: with the landscape that was noted there.
+    pub fn as_started(base: &Path, name: &str) -> Result<Self, LabError> {
+        let directory = Directory::at(base.join(name));
+        let noted = directory.read_landscape().map_err(|source| LabError::Io {
+            attempt: format!("read the landscape in {}", directory.path().display()),
+            source,
+        })?;
+        Self::with_landscape(base, name, noted.unwrap_or_else(Landscape::standard))
+    }
+
     /// The same with another world in it, which matters to whoever starts it.
     pub fn with_landscape(base: &Path, name: &str, landscape: Landscape) -> Result<Self, LabError> {
-        let nodes: Vec<String> = landscape.nodes.iter().map(|node| node.name.clone()).collect();
+        let nodes: Vec<String> = landscape.dwellings().map(|dwelling| dwelling.name.clone()).collect();
         let footprint = Footprint::new(name, &nodes, landscape.pods)?;
         Ok(Self { name: name.to_owned(), footprint, landscape, directory: Directory::at(base.join(name)) })
     }
@@ -177,8 +198,8 @@ impl Lab {
         footprints.flat_map(Footprint::namespaces).filter(|namespace| namespace.exists()).cloned().collect()
     }
 
-    /// Starts the lab's process with `server`, a command that ends in [`Lab::serve`], and waits for it to
-    /// answer. The child lives on when the caller ends.
+    /// Starts the lab's process with `server`, a command that ends in [`Lab::serve`] of [`Lab::as_started`], and
+    /// waits for it to answer. The child lives on when the caller ends.
     pub fn start(&self, mut server: Command) -> Result<(Child, Status), LabError> {
         let unmet = requirements::unmet();
         if !unmet.is_empty() {
@@ -190,6 +211,7 @@ impl Lab {
         // Journals of an earlier lab speak of ENIs that this one does not have.
         self.directory.remove().map_err(failed(within("clean up")))?;
         self.directory.create().map_err(failed(within("create the lab's directory")))?;
+        self.directory.write_landscape(&self.landscape).map_err(failed(within("note the landscape")))?;
         let log = self.directory.fresh_log().map_err(failed(within("open the lab's log")))?;
         let copy = log.try_clone().map_err(failed(within("open the lab's log")))?;
         // A process group of its own: Ctrl-C is for whoever typed it.
@@ -245,10 +267,31 @@ impl Lab {
 
     /// Asks the running lab for its world.
     pub fn status(&self) -> Result<Status, LabError> {
-        match self.ask(Request::Status)? {
+        match self.ask(&Request::Status)? {
             Reply::Status(status) => Ok(*status),
-            other @ (Reply::Stopping | Reply::Refused { .. }) => Err(self.odd(&other)),
+            other @ (Reply::Done | Reply::Stopping | Reply::Refused { .. }) => Err(self.odd(&other)),
         }
+    }
+
+    /// Lets others do something in the VPC; the network shows it when this returns.
+    pub fn perform(&self, deed: Deed) -> Result<(), LabError> {
+        match self.ask(&Request::Perform(deed))? {
+            Reply::Done => Ok(()),
+            Reply::Refused { why } => Err(LabError::Refused { name: self.name.clone(), why }),
+            other @ (Reply::Status(_) | Reply::Stopping) => Err(self.odd(&other)),
+        }
+    }
+
+    /// One call to EC2 from inside the VPC, such as `Action=DescribeVpcs`: the document that came back. What EC2
+    /// refuses is an error that quotes it.
+    pub fn call(&self, form: &str) -> Result<String, LabError> {
+        let vpc = &self.footprint.vpc;
+        if !vpc.exists() {
+            return Err(LabError::NotUp { name: self.name.clone() });
+        }
+        let answer = call::ec2(vpc, form)
+            .map_err(|source| LabError::Io { attempt: format!("call EC2 with `{form}`"), source })?;
+        answer.map_err(|why| LabError::Refused { name: self.name.clone(), why })
     }
 
     /// Becomes `command` inside the namespace of `node`.
@@ -306,7 +349,7 @@ impl Lab {
 
     fn stop(&self, pid: i32) -> Result<(), LabError> {
         // A process that hangs does not answer; it is ended with the residents of its namespace.
-        let _asked = self.ask(Request::Stop);
+        let _asked = self.ask(&Request::Stop);
         let gone = wait_until(Instant::now() + STOP, || matches!(self.holder(), Ok(None)).then_some(()));
         if gone.is_none() {
             residents::end([&self.footprint.vpc].into_iter());
@@ -324,7 +367,7 @@ impl Lab {
         })
     }
 
-    fn ask(&self, request: Request) -> Result<Reply, LabError> {
+    fn ask(&self, request: &Request) -> Result<Reply, LabError> {
         ask(&self.directory.control(), request).map_err(|source| {
             if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) {
                 LabError::NotUp { name: self.name.clone() }

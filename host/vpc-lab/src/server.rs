@@ -13,7 +13,6 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use enid_sim::ec2::refusal::CallError;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -23,7 +22,7 @@ use tokio::time::sleep;
 use self::world::World;
 use crate::fabric::{Fabric, FabricError, Footprint};
 use crate::lab::landscape::{EC2_ADDRESS, IMDS_ADDRESS, Landscape};
-use crate::lab::region::Region;
+use crate::lab::region::{Region, RegionError};
 use crate::{imds, wire};
 
 /// The port of both endpoints, as on AWS.
@@ -46,7 +45,7 @@ pub(crate) struct Plan {
 pub enum ServeError {
     /// The model refused the landscape.
     #[error("build the region")]
-    Region(#[from] CallError),
+    Region(#[from] RegionError),
     /// The network could not be built.
     #[error(transparent)]
     Fabric(#[from] FabricError),
@@ -67,7 +66,7 @@ pub enum ServeError {
 pub(crate) fn serve(plan: Plan) -> Result<(), ServeError> {
     let failed = |attempt: String| move |source| ServeError::Io { attempt, source };
     let region = Region::build(&plan.landscape, wire::now())?;
-    let fabric = Fabric::up(plan.footprint, &plan.landscape.layout())?;
+    let fabric = Fabric::up(plan.footprint, &world::ground(&region.ec2, &region.vpc))?;
     let vpc = fabric.footprint().vpc.clone();
     let world = Arc::new(World::new(plan.name, region, fabric));
     world.settle();

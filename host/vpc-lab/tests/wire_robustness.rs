@@ -24,6 +24,21 @@ const NAMES: &[&str] = &[
     "Ipv4PrefixCount",
     "Ipv4Prefix.1",
     "Ipv4Prefix.1.Ipv4Prefix",
+    "Ipv6AddressCount",
+    "Ipv6Addresses.1",
+    "Ipv6Addresses.1.Ipv6Address",
+    "Ipv6PrefixCount",
+    "Ipv6Prefix.1",
+    "Ipv6Prefix.1.Ipv6Prefix",
+    "InterfaceType",
+    "NetworkInterface.1.SubnetId",
+    "NetworkInterface.1.DeviceIndex",
+    "NetworkInterface.2.SubnetId",
+    "NetworkInterface.2.DeviceIndex",
+    "NetworkInterface.2.NetworkCardIndex",
+    "NetworkInterface.2.InterfaceType",
+    "VpcId",
+    "CidrBlock",
     "PrivateIpAddress",
     "PrivateIpAddress.1",
     "PrivateIpAddresses.1.PrivateIpAddress",
@@ -55,12 +70,15 @@ fn world() -> (Ec2, Vec<String>) {
     let mut ec2 = Ec2::new(3, Config::default());
     let vpc = ec2.add_vpc("10.0.0.0/16".parse().unwrap()).unwrap();
     let subnet = ec2.add_subnet(&vpc, "eu-central-1a", "10.0.1.0/26".parse().unwrap(), Tags::new()).unwrap();
+    ec2.add_ipv6_range(&vpc, "2001:db8:0:100::/56".parse().unwrap()).unwrap();
+    ec2.give_ipv6(&subnet, "2001:db8:0:101::/64".parse().unwrap()).unwrap();
     let instance = ec2.launch(Timestamp(1), &RunInstances::one("t3.small", subnet.clone())).unwrap();
     let primary = ec2.interfaces().next().unwrap();
     let mut values = vec![
         primary.id.to_string(),
         primary.attachment.as_ref().unwrap().id.to_string(),
-        primary.primary.to_string(),
+        primary.primary.unwrap().to_string(),
+        primary.ipv6_addresses[0].to_string(),
         primary.groups[0].to_string(),
         vpc.to_string(),
         subnet.to_string(),
@@ -79,6 +97,13 @@ fn world() -> (Ec2, Vec<String>) {
         "10.0.1.16/27",
         "10.0.1.40",
         "255.255.255.255",
+        "100.64.0.0/16",
+        "2001:db8:0:101:7::/80",
+        "2001:db8:0:101:7::9",
+        "2001:db8::/129",
+        "efa",
+        "efa-only",
+        "p4d.24xlarge",
         "t3.small",
         "network-interface",
         "instance",

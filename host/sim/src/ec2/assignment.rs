@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use enid_core::ids::{EniId, SubnetId};
+use enid_core::limits::InstanceType;
 use enid_core::time::Timestamp;
 use ipnet::Ipv4Net;
 
@@ -68,6 +69,7 @@ impl Ec2 {
 
     fn assign(&mut self, request: &AssignPrivateIpAddresses) -> Result<Given, CallError> {
         let eni = self.interface(&request.eni)?.clone();
+        eni.check_addressable()?;
         let secondary = match &request.secondary {
             Secondary::ExactAddresses(wanted) => {
                 let (fresh, moving) = self.sort_named(&eni, wanted)?;
@@ -95,8 +97,8 @@ impl Ec2 {
                 other.clone()
             }
         };
-        if secondary.wants_prefixes() {
-            self.check_prefix_support(&eni)?;
+        if let Some(at) = eni.attachment.as_ref().filter(|_| secondary.wants_prefixes()) {
+            check_prefix_support(&self.instance(&at.instance)?.instance_type)?;
         }
         let given = self.allot(&eni.subnet, &eni.id, &secondary)?;
         let found = self.interface_mut(&eni.id)?;
@@ -118,10 +120,10 @@ impl Ec2 {
             check_address(subnet, address)?;
             match subnet.holders.get(&address) {
                 None if subnet.is_free(address) => fresh.push(address),
-                Some(Holder::Interface(owner)) if *owner == eni.id && address != eni.primary => {}
+                Some(Holder::Interface(owner)) if *owner == eni.id && eni.primary != Some(address) => {}
                 Some(Holder::Interface(owner))
                     if *owner != eni.id
-                        && self.interfaces.get(owner).is_some_and(|other| other.primary != address) =>
+                        && self.interfaces.get(owner).is_some_and(|other| other.primary != Some(address)) =>
                 {
                     moving.push(address);
                 }
@@ -157,10 +159,10 @@ impl Ec2 {
             ));
         }
         let (addresses, prefixes) = (distinct(&request.addresses)?, distinct(&request.prefixes)?);
-        if addresses.contains(&eni.primary) {
+        if let Some(primary) = eni.primary.filter(|primary| addresses.contains(primary)) {
             return Err(CallError::refuse(
                 Code::InvalidParameterValue,
-                format!("{} is the primary address of {} and cannot be unassigned.", eni.primary, eni.id),
+                format!("{primary} is the primary address of {} and cannot be unassigned.", eni.id),
             ));
         }
         let foreign: Vec<String> = addresses
@@ -265,18 +267,17 @@ impl Ec2 {
             Some(at) => Ok(self.instance(&at.instance)?.instance_type.slots_per_eni()),
         }
     }
+}
 
-    fn check_prefix_support(&self, eni: &NetworkInterface) -> Result<(), CallError> {
-        let Some(at) = &eni.attachment else { return Ok(()) };
-        let instance_type = &self.instance(&at.instance)?.instance_type;
-        if instance_type.supports_prefixes() {
-            return Ok(());
-        }
-        Err(CallError::refuse(
-            Code::UnsupportedOperation,
-            format!("Prefix delegation is not supported on instance type '{}'.", instance_type.name),
-        ))
+/// Refuses prefixes on what is neither Nitro nor bare metal.
+pub(crate) fn check_prefix_support(on: &InstanceType) -> Result<(), CallError> {
+    if on.supports_prefixes() {
+        return Ok(());
     }
+    Err(CallError::refuse(
+        Code::UnsupportedOperation,
+        format!("Prefix delegation is not supported on instance type '{}'.", on.name),
+    ))
 }
 
 /// Refuses more slots than there are.
@@ -302,7 +303,8 @@ pub(crate) fn check_address(subnet: &Subnet, address: Ipv4Addr) -> Result<(), Ca
     Err(CallError::refuse(Code::InvalidParameterValue, format!("{message}: {address}")))
 }
 
-fn distinct<T: Ord + Copy + std::fmt::Display>(list: &[T]) -> Result<Vec<T>, CallError> {
+/// Refuses lists that name something twice.
+pub(crate) fn distinct<T: Ord + Copy + std::fmt::Display>(list: &[T]) -> Result<Vec<T>, CallError> {
     let mut seen = BTreeSet::new();
     match list.iter().find(|item| !seen.insert(**item)) {
         None => Ok(list.to_vec()),
@@ -321,7 +323,7 @@ pub(crate) fn no_free_addresses(subnet: &SubnetId) -> CallError {
     )
 }
 
-fn no_free_blocks() -> CallError {
+pub(crate) fn no_free_blocks() -> CallError {
     CallError::refuse(
         Code::InsufficientCidrBlocks,
         "The specified subnet does not have enough free cidr blocks to satisfy the request.",

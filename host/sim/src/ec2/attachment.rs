@@ -5,10 +5,11 @@ use enid_core::time::Timestamp;
 use enid_core::wiring::Seat;
 
 use super::Ec2;
-use super::assignment::check_slots;
+use super::assignment::{check_prefix_support, check_slots};
 use super::call::Call;
 use super::instance::{Instance, InstanceState};
 use super::interface::{AttachmentState, InterfaceAttachment, NetworkInterface};
+use super::ipv6::check_ipv6_of;
 use super::refusal::{CallError, Code};
 use super::transition::Transition;
 
@@ -135,6 +136,16 @@ fn check_attachable(eni: &NetworkInterface, instance: &Instance, seat: Seat) -> 
             "You may not attach a network interface to an instance if they are not in the same availability zone and VPC",
         ));
     }
+    check_seat(instance, seat)?;
+    if !eni.prefixes.is_empty() {
+        check_prefix_support(&instance.instance_type)?;
+    }
+    check_ipv6_of(eni, &instance.instance_type)?;
+    check_slots(eni.slots_used(), instance.instance_type.slots_per_eni())
+}
+
+/// Refuses a card that the type lacks, an index that is taken or none, and one ENI too many on a card.
+pub(crate) fn check_seat(instance: &Instance, seat: Seat) -> Result<(), CallError> {
     let Some(card) = instance.instance_type.cards.iter().find(|card| card.index == seat.card) else {
         return Err(CallError::refuse(
             Code::InvalidParameterValue,
@@ -160,16 +171,15 @@ fn check_attachable(eni: &NetworkInterface, instance: &Instance, seat: Seat) -> 
     if u32::try_from(on_card).is_ok_and(|count| count >= card.max_enis) {
         return Err(CallError::refuse(
             Code::AttachmentLimitExceeded,
-            format!("Interface count {} exceeds the limit for {}", on_card + 1, instance.instance_type.name),
+            format!(
+                "Interface count {} exceeds the limit of network card {} of {}",
+                on_card + 1,
+                seat.card,
+                instance.instance_type.name
+            ),
         ));
     }
-    if !eni.prefixes.is_empty() && !instance.instance_type.supports_prefixes() {
-        return Err(CallError::refuse(
-            Code::UnsupportedOperation,
-            format!("Prefix delegation is not supported on instance type '{}'.", instance.instance_type.name),
-        ));
-    }
-    check_slots(eni.slots_used(), instance.instance_type.slots_per_eni())
+    Ok(())
 }
 
 pub(crate) fn no_such_attachment(attachment: &EniAttachmentId) -> CallError {

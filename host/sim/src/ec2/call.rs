@@ -29,7 +29,9 @@ macro_rules! calls {
 }
 
 calls! {
+    AssignIpv6Addresses => AssignIpv6Addresses;
     AssignPrivateIpAddresses => AssignPrivateIpAddresses;
+    AssociateVpcCidrBlock => Mutating;
     AttachNetworkInterface => Mutating;
     CreateNetworkInterface => CreateNetworkInterface;
     CreateTags => CreateTags;
@@ -47,6 +49,7 @@ calls! {
     ModifyNetworkInterfaceAttribute => ModifyNetworkInterfaceAttribute;
     RunInstances => RunInstances;
     TerminateInstances => TerminateInstances;
+    UnassignIpv6Addresses => UnassignIpv6Addresses;
     UnassignPrivateIpAddresses => UnassignPrivateIpAddresses;
 }
 

@@ -136,6 +136,7 @@ impl Filtered for NetworkInterface {
         "group-id",
         "group-name",
         "interface-type",
+        "ipv6-addresses.ipv6-address",
         "mac-address",
         "network-interface-id",
         "owner-id",
@@ -170,11 +171,14 @@ impl Filtered for NetworkInterface {
             "group-name" => {
                 self.groups.iter().filter_map(|id| world.groups.get(id)).map(|it| it.name.clone()).collect()
             }
-            "interface-type" => one("interface"),
+            "interface-type" => one(self.interface_type.as_str()),
+            "ipv6-addresses.ipv6-address" => self.ipv6_addresses.iter().map(ToString::to_string).collect(),
             "mac-address" => one(self.mac),
             "network-interface-id" => one(&self.id),
             "owner-id" => one(&world.config.account),
-            "private-dns-name" => one(world.private_dns_name(self.primary)),
+            "private-dns-name" => {
+                self.primary.map_or(Vec::new(), |primary| one(world.private_dns_name(primary)))
+            }
             "requester-managed" => one(false),
             "source-dest-check" => one(self.source_dest_check),
             "status" => one(if at.is_some() { "in-use" } else { "available" }),
@@ -209,7 +213,7 @@ impl Filtered for Instance {
 
     fn values(&self, world: &Ec2, name: &str) -> Vec<String> {
         let enis = || self.seats.values().filter_map(|id| world.interfaces.get(id));
-        let primary = || enis().next().map(|eni| eni.primary);
+        let primary = || enis().next().and_then(|eni| eni.primary);
         match name {
             "availability-zone" => one(&self.zone),
             "image-id" => one(&self.image),
@@ -245,6 +249,7 @@ impl Filtered for Subnet {
         "cidr",
         "cidr-block",
         "default-for-az",
+        "ipv6-cidr-block-association.ipv6-cidr-block",
         "owner-id",
         "state",
         "subnet-id",
@@ -258,6 +263,7 @@ impl Filtered for Subnet {
             "available-ip-address-count" => one(self.free()),
             "cidr" | "cidr-block" => one(self.cidr),
             "default-for-az" => one(false),
+            "ipv6-cidr-block-association.ipv6-cidr-block" => self.ipv6_cidr.map_or(Vec::new(), one),
             "owner-id" => one(&world.config.account),
             "state" => one("available"),
             "subnet-id" => one(&self.id),
@@ -272,13 +278,23 @@ impl Filtered for Subnet {
 }
 
 impl Filtered for Vpc {
-    const NAMES: &'static [&'static str] =
-        &["cidr", "cidr-block-association.cidr-block", "is-default", "owner-id", "state", "vpc-id"];
+    const NAMES: &'static [&'static str] = &[
+        "cidr",
+        "cidr-block-association.cidr-block",
+        "ipv6-cidr-block-association.ipv6-cidr-block",
+        "is-default",
+        "owner-id",
+        "state",
+        "vpc-id",
+    ];
 
     fn values(&self, world: &Ec2, name: &str) -> Vec<String> {
         match name {
             "cidr" => self.cidrs.first().map_or(Vec::new(), one),
             "cidr-block-association.cidr-block" => self.cidrs.iter().map(ToString::to_string).collect(),
+            "ipv6-cidr-block-association.ipv6-cidr-block" => {
+                self.ipv6_cidrs.iter().map(ToString::to_string).collect()
+            }
             "is-default" => one(false),
             "owner-id" => one(&world.config.account),
             "state" => one("available"),

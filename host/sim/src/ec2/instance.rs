@@ -8,8 +8,10 @@ use enid_core::limits::InstanceType;
 use enid_core::time::Timestamp;
 use enid_core::wiring::Seat;
 
+use super::attachment::check_seat;
 use super::call::Call;
-use super::interface::{AttachmentState, CreateNetworkInterface, Secondary};
+use super::interface::{AttachmentState, CreateNetworkInterface, InterfaceType, Secondary};
+use super::ipv6::Ipv6Supply;
 use super::refusal::{CallError, Code};
 use super::tagging::check_tags;
 use super::throttle::Bucket;
@@ -81,7 +83,7 @@ impl InstanceState {
     }
 }
 
-/// `RunInstances`, with the settings of the primary ENI only.
+/// `RunInstances`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunInstances {
     /// `InstanceType`.
@@ -96,16 +98,33 @@ pub struct RunInstances {
     pub primary: Option<Ipv4Addr>,
     /// What else the primary ENI is born with.
     pub secondary: Secondary,
+    /// And of IPv6.
+    pub ipv6: Ipv6Supply,
+    /// `NetworkInterface.1.InterfaceType`.
+    pub interface_type: InterfaceType,
     /// `SecurityGroupId.N`.
     pub groups: Vec<SecurityGroupId>,
     /// Tags of the instances.
     pub tags: Tags,
-    /// Tags of their primary ENIs.
+    /// Tags of their ENIs.
     pub eni_tags: Tags,
     /// `NetworkInterface.1.DeleteOnTermination`, true unless said otherwise.
     pub delete_on_termination: bool,
+    /// ENIs besides the primary one.
+    pub further: Vec<FurtherInterface>,
     /// `ClientToken`.
     pub client_token: Option<String>,
+}
+
+/// An ENI besides the primary one that an instance is launched with (`NetworkInterface.N`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FurtherInterface {
+    /// Where it sits.
+    pub seat: Seat,
+    /// What it is; the launch's own tags and token hold for it.
+    pub interface: CreateNetworkInterface,
+    /// `DeleteOnTermination`.
+    pub delete_on_termination: bool,
 }
 
 impl RunInstances {
@@ -118,10 +137,13 @@ impl RunInstances {
             image: "ami-0000000000000enid".to_owned(),
             primary: None,
             secondary: Secondary::None,
+            ipv6: Ipv6Supply::Usual,
+            interface_type: InterfaceType::Interface,
             groups: Vec::new(),
             tags: Tags::new(),
             eni_tags: Tags::new(),
             delete_on_termination: true,
+            further: Vec::new(),
             client_token: None,
         }
     }
@@ -199,7 +221,8 @@ impl Ec2 {
                 format!("Value ({}) for parameter maxCount is invalid: 1 to {MAX_PER_CALL}.", request.count),
             ));
         }
-        if request.primary.is_some() && request.count > 1 {
+        let named = |further: &FurtherInterface| further.interface.primary.is_some();
+        if request.count > 1 && (request.primary.is_some() || request.further.iter().any(named)) {
             return Err(CallError::refuse(
                 Code::InvalidParameterCombination,
                 "A private IP address can be given to a single instance only.",
@@ -207,10 +230,10 @@ impl Ec2 {
         }
         check_tags(&request.tags)?;
         let instance_type = self.instance_type(&request.instance_type)?;
-        if request.secondary.wants_prefixes() && !instance_type.supports_prefixes() {
+        if request.interface_type == InterfaceType::EfaOnly {
             return Err(CallError::refuse(
-                Code::UnsupportedOperation,
-                format!("Prefix delegation is not supported on instance type '{}'.", instance_type.name),
+                Code::InvalidParameterCombination,
+                "A network interface of type 'efa-only' cannot be the primary network interface.",
             ));
         }
         let reservation = self.fresh_text("r-");
@@ -240,11 +263,16 @@ impl Ec2 {
         let primary = CreateNetworkInterface {
             primary: request.primary,
             secondary: request.secondary.clone(),
+            ipv6: request.ipv6.clone(),
+            interface_type: request.interface_type,
             groups: request.groups.clone(),
-            tags: request.eni_tags.clone(),
             ..CreateNetworkInterface::within(request.subnet.clone())
         };
-        let eni = self.make_interface(&primary, Some(instance_type.slots_per_eni()))?;
+        let first = FurtherInterface {
+            seat: Seat { card: instance_type.default_card, device: 0 },
+            interface: primary,
+            delete_on_termination: request.delete_on_termination,
+        };
         let id: InstanceId = self.fresh_id("i-");
         let instance = Instance {
             id: id.clone(),
@@ -260,13 +288,44 @@ impl Ec2 {
             seats: BTreeMap::new(),
         };
         self.instances.insert(id.clone(), instance);
-        let seat = Seat { card: instance_type.default_card, device: 0 };
-        self.seat_interface(&eni.id, &id, seat, AttachmentState::Attached)?;
-        if let Some(at) = self.interface_mut(&eni.id)?.attachment.as_mut() {
-            at.delete_on_termination = request.delete_on_termination;
+        for interface in std::iter::once(&first).chain(&request.further) {
+            if let Err(error) = self.furnish(&id, instance_type, interface, &request.eni_tags) {
+                self.undo_start(&id);
+                return Err(error);
+            }
         }
-        self.touch(&eni.id);
+        // What an instance is launched with is in its metadata from its first moment.
+        self.metadata.remove(&id);
+        self.record(&id);
+        self.changed();
         Ok(id)
+    }
+
+    /// Makes an ENI for an instance that is being launched, and seats it.
+    fn furnish(
+        &mut self,
+        id: &InstanceId,
+        instance_type: &InstanceType,
+        wanted: &FurtherInterface,
+        tags: &Tags,
+    ) -> Result<(), CallError> {
+        let instance = self.instance(id)?;
+        check_seat(instance, wanted.seat)?;
+        let subnet = &wanted.interface.subnet;
+        let found = self.subnets.get(subnet).ok_or_else(|| no_such_subnet(subnet))?;
+        if found.zone != instance.zone || found.vpc != instance.vpc {
+            return Err(CallError::refuse(
+                Code::InvalidParameterCombination,
+                "All network interfaces of an instance are in one availability zone and VPC.",
+            ));
+        }
+        let request = CreateNetworkInterface { tags: tags.clone(), ..wanted.interface.clone() };
+        let eni = self.make_interface(&request, Some(instance_type))?;
+        self.seat_interface(&eni.id, id, wanted.seat, AttachmentState::Attached)?;
+        if let Some(at) = self.interface_mut(&eni.id)?.attachment.as_mut() {
+            at.delete_on_termination = wanted.delete_on_termination;
+        }
+        Ok(())
     }
 
     fn undo_start(&mut self, id: &InstanceId) {

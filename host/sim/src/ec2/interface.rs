@@ -1,14 +1,16 @@
 //! Elastic network interfaces: creating, changing and deleting them.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use enid_core::ids::{EniAttachmentId, EniId, InstanceId, Mac, SecurityGroupId, SubnetId, VpcId};
+use enid_core::limits::InstanceType;
 use enid_core::time::Timestamp;
 use enid_core::wiring::Seat;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::assignment::{DETACHED_SLOTS, Given, check_address, check_slots};
+use super::assignment::{DETACHED_SLOTS, Given, check_address, check_prefix_support, check_slots};
 use super::call::Call;
+use super::ipv6::{Ipv6Given, Ipv6Supply, check_ipv6_fits};
 use super::refusal::{CallError, Code};
 use super::tagging::check_tags;
 use super::vpc::{Holder, no_such_subnet};
@@ -34,12 +36,18 @@ pub struct NetworkInterface {
     pub zone: String,
     /// `Description`.
     pub description: String,
-    /// Its primary address.
-    pub primary: Ipv4Addr,
+    /// What it carries.
+    pub interface_type: InterfaceType,
+    /// Its primary address; an EFA-only ENI has none.
+    pub primary: Option<Ipv4Addr>,
     /// Its secondary addresses, in the order they came.
     pub secondary: Vec<Ipv4Addr>,
     /// Its delegated /28 prefixes, in the order they came.
     pub prefixes: Vec<Ipv4Net>,
+    /// Its IPv6 addresses, in the order they came.
+    pub ipv6_addresses: Vec<Ipv6Addr>,
+    /// Its delegated /80 prefixes, in the order they came.
+    pub ipv6_prefixes: Vec<Ipv6Net>,
     /// Its security groups.
     pub groups: Vec<SecurityGroupId>,
     /// Whether the VPC drops what is not from or to it.
@@ -56,14 +64,39 @@ impl NetworkInterface {
         u32::try_from(self.secondary.len() + self.prefixes.len()).unwrap_or(u32::MAX)
     }
 
+    /// The same for IPv6, where every address counts.
+    pub fn ipv6_slots_used(&self) -> u32 {
+        u32::try_from(self.ipv6_addresses.len() + self.ipv6_prefixes.len()).unwrap_or(u32::MAX)
+    }
+
     /// Primary, then secondary addresses.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        std::iter::once(self.primary).chain(self.secondary.iter().copied())
+        self.primary.into_iter().chain(self.secondary.iter().copied())
     }
 
     /// Whether traffic from `address` may leave through this ENI: its own, secondary or delegated.
-    pub fn owns(&self, address: Ipv4Addr) -> bool {
-        self.addresses().any(|own| own == address) || self.prefixes.iter().any(|net| net.contains(&address))
+    pub fn owns(&self, address: impl Into<IpAddr>) -> bool {
+        match address.into() {
+            IpAddr::V4(address) => {
+                self.addresses().any(|own| own == address)
+                    || self.prefixes.iter().any(|net| net.contains(&address))
+            }
+            IpAddr::V6(address) => {
+                self.ipv6_addresses.contains(&address)
+                    || self.ipv6_prefixes.iter().any(|net| net.contains(&address))
+            }
+        }
+    }
+
+    /// Refuses to give addresses to an ENI that takes none.
+    pub(crate) fn check_addressable(&self) -> Result<(), CallError> {
+        match self.interface_type {
+            InterfaceType::Interface | InterfaceType::Efa => Ok(()),
+            InterfaceType::EfaOnly => Err(CallError::refuse(
+                Code::UnsupportedOperation,
+                format!("Interface {} is of type 'efa-only' and takes no IP addresses.", self.id),
+            )),
+        }
     }
 
     /// Whether the instance has the link: attached, or not yet fully detached.
@@ -72,6 +105,29 @@ impl NetworkInterface {
             AttachmentState::Attaching => false,
             AttachmentState::Attached | AttachmentState::Detaching => true,
         })
+    }
+}
+
+/// What an ENI carries (`InterfaceType`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InterfaceType {
+    /// IP.
+    #[default]
+    Interface,
+    /// IP, and the Elastic Fabric Adapter's own traffic.
+    Efa,
+    /// The Elastic Fabric Adapter's traffic alone: no link and no addresses.
+    EfaOnly,
+}
+
+impl InterfaceType {
+    /// EC2's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            InterfaceType::Interface => "interface",
+            InterfaceType::Efa => "efa",
+            InterfaceType::EfaOnly => "efa-only",
+        }
     }
 }
 
@@ -160,6 +216,10 @@ pub struct CreateNetworkInterface {
     pub primary: Option<Ipv4Addr>,
     /// What else it is born with.
     pub secondary: Secondary,
+    /// And of IPv6.
+    pub ipv6: Ipv6Supply,
+    /// `InterfaceType`.
+    pub interface_type: InterfaceType,
     /// `SecurityGroupId.N`; the VPC's default group when empty.
     pub groups: Vec<SecurityGroupId>,
     /// `Description`.
@@ -177,10 +237,28 @@ impl CreateNetworkInterface {
             subnet,
             primary: None,
             secondary: Secondary::None,
+            ipv6: Ipv6Supply::Usual,
+            interface_type: InterfaceType::Interface,
             groups: Vec::new(),
             description: String::new(),
             tags: Tags::new(),
             client_token: None,
+        }
+    }
+
+    /// An EFA-only ENI cannot be given what it does not carry.
+    fn check_asks_no_addresses(&self) -> Result<(), CallError> {
+        let plain = self.primary.is_none() && self.secondary.slots() == 0;
+        match &self.ipv6 {
+            Ipv6Supply::Usual | Ipv6Supply::Addresses(0) | Ipv6Supply::Prefixes(0) if plain => Ok(()),
+            Ipv6Supply::Usual
+            | Ipv6Supply::Addresses(_)
+            | Ipv6Supply::ExactAddresses(_)
+            | Ipv6Supply::Prefixes(_)
+            | Ipv6Supply::ExactPrefixes(_) => Err(CallError::refuse(
+                Code::InvalidParameterCombination,
+                "IP addresses may not be specified for a network interface of type 'efa-only'.",
+            )),
         }
     }
 }
@@ -251,14 +329,15 @@ impl Ec2 {
         Ok(eni)
     }
 
-    /// Makes an ENI; `slot_limit` is the instance type's when it is born attached.
+    /// Makes an ENI; `on` is the type of the instance that it is born attached to.
     pub(crate) fn make_interface(
         &mut self,
         request: &CreateNetworkInterface,
-        slot_limit: Option<u32>,
+        on: Option<&InstanceType>,
     ) -> Result<NetworkInterface, CallError> {
         let subnet = self.subnets.get(&request.subnet).ok_or_else(|| no_such_subnet(&request.subnet))?;
         let (vpc, zone) = (subnet.vpc.clone(), subnet.zone.clone());
+        let ipv6 = request.ipv6.at_birth_in(subnet);
         check_description(&request.description)?;
         check_tags(&request.tags)?;
         let groups = self.groups_for(&vpc, &request.groups)?;
@@ -268,9 +347,31 @@ impl Ec2 {
                 "You have reached the maximum number of network interfaces for this account.",
             ));
         }
-        check_slots(request.secondary.slots(), slot_limit.unwrap_or(DETACHED_SLOTS))?;
         let id: EniId = self.fresh_id("eni-");
-        let (primary, given) = self.hold_at_birth(request, &id)?;
+        let (primary, given, ipv6) = match request.interface_type {
+            InterfaceType::Interface | InterfaceType::Efa => {
+                if let Some(on) = on.filter(|_| request.secondary.wants_prefixes()) {
+                    check_prefix_support(on)?;
+                }
+                check_slots(
+                    request.secondary.slots(),
+                    on.map_or(DETACHED_SLOTS, InstanceType::slots_per_eni),
+                )?;
+                check_ipv6_fits(0, &ipv6, on)?;
+                let ipv6 = self.allot_ipv6(&request.subnet, &id, &ipv6)?;
+                match self.hold_at_birth(request, &id) {
+                    Ok((primary, given)) => (Some(primary), given, ipv6),
+                    Err(error) => {
+                        self.release_ipv6(&request.subnet, &ipv6);
+                        return Err(error);
+                    }
+                }
+            }
+            InterfaceType::EfaOnly => {
+                request.check_asks_no_addresses()?;
+                (None, Given::default(), Ipv6Given::default())
+            }
+        };
         let eni = NetworkInterface {
             id: id.clone(),
             mac: self.fresh_mac(),
@@ -278,9 +379,12 @@ impl Ec2 {
             vpc,
             zone,
             description: request.description.clone(),
+            interface_type: request.interface_type,
             primary,
             secondary: given.addresses,
             prefixes: given.prefixes,
+            ipv6_addresses: ipv6.addresses,
+            ipv6_prefixes: ipv6.prefixes,
             groups,
             source_dest_check: true,
             tags: request.tags.clone(),
@@ -349,6 +453,12 @@ impl Ec2 {
                 self.interface_mut(eni)?.description = text.clone();
             }
             InterfaceChange::Groups(groups) => {
+                if groups.is_empty() {
+                    return Err(CallError::refuse(
+                        Code::MissingParameter,
+                        "A network interface has at least one security group: the request must contain the parameter SecurityGroupId",
+                    ));
+                }
                 let groups = self.groups_for(&vpc, groups)?;
                 self.interface_mut(eni)?.groups = groups;
             }
@@ -386,6 +496,8 @@ impl Ec2 {
         let subnet = self.subnet_mut(&gone.subnet);
         gone.addresses().for_each(|address| subnet.release(address));
         gone.prefixes.iter().for_each(|block| subnet.release_block(*block));
+        let ipv6 = Ipv6Given { addresses: gone.ipv6_addresses, prefixes: gone.ipv6_prefixes };
+        self.release_ipv6(&gone.subnet, &ipv6);
         self.changed();
     }
 

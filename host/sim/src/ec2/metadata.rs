@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv4Addr;
 
+use enid_core::cloud::VpcRanges;
 use enid_core::ids::{InstanceId, SecurityGroupId};
 use enid_core::time::Timestamp;
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::Ec2;
 use super::instance::{Instance, InstanceState};
@@ -29,27 +30,38 @@ pub struct Metadata {
     pub account: String,
     /// Names of the security groups of all ENIs.
     pub group_names: BTreeMap<SecurityGroupId, String>,
-    /// Ranges of the instance's VPC, the primary one first.
-    pub vpc_cidrs: Vec<Ipv4Net>,
+    /// Ranges of the instance's VPC as they were one lag ago, the primary one first.
+    pub vpc: VpcRanges,
     /// Ranges of the ENIs' subnets by ENI, in the order of `interfaces`.
     pub subnet_cidrs: Vec<Ipv4Net>,
+    /// The same for IPv6, for those subnets that have it.
+    pub subnet_ipv6_cidrs: Vec<Option<Ipv6Net>>,
 }
 
 impl Metadata {
     /// `local-ipv4`.
     pub fn primary_address(&self) -> Option<Ipv4Addr> {
-        self.interfaces.first().map(|eni| eni.primary)
+        self.interfaces.first().and_then(|eni| eni.primary)
     }
 }
 
-/// Views of one instance's ENIs by the time they show.
+/// What changes in an instance's metadata while it runs.
+#[derive(Clone, Debug, Default)]
+struct View {
+    interfaces: Vec<NetworkInterface>,
+    vpc: VpcRanges,
+    subnet_cidrs: Vec<Ipv4Net>,
+    subnet_ipv6_cidrs: Vec<Option<Ipv6Net>>,
+}
+
+/// Views of one instance by the time they show.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
-    views: VecDeque<(Timestamp, Vec<NetworkInterface>)>,
+    views: VecDeque<(Timestamp, View)>,
 }
 
 impl History {
-    fn add(&mut self, shows: Timestamp, now: Timestamp, view: Vec<NetworkInterface>) {
+    fn add(&mut self, shows: Timestamp, now: Timestamp, view: View) {
         while self.views.get(1).is_some_and(|(from, _)| *from <= now) {
             self.views.pop_front();
         }
@@ -60,9 +72,9 @@ impl History {
         }
     }
 
-    fn at(&self, now: Timestamp) -> &[NetworkInterface] {
+    fn at(&self, now: Timestamp) -> View {
         let shown = self.views.iter().rev().find(|(from, _)| *from <= now);
-        shown.map_or(&[], |(_, view)| view.as_slice())
+        shown.map_or_else(View::default, |(_, view)| view.clone())
     }
 }
 
@@ -75,8 +87,8 @@ impl Ec2 {
             InstanceState::Pending | InstanceState::Running | InstanceState::ShuttingDown => {}
             InstanceState::Terminated => return None,
         }
-        let interfaces = self.metadata.get(instance)?.at(self.now).to_vec();
-        let subnet_cidr = |eni: &NetworkInterface| self.subnets.get(&eni.subnet).map(|subnet| subnet.cidr);
+        let View { interfaces, vpc, subnet_cidrs, subnet_ipv6_cidrs } =
+            self.metadata.get(instance)?.at(self.now);
         let named = |id: &SecurityGroupId| Some((id.clone(), self.groups.get(id)?.name.clone()));
         Some(Metadata {
             instance: found.clone(),
@@ -84,8 +96,9 @@ impl Ec2 {
             zone_id: self.zone_id(&found.zone),
             account: self.config.account.clone(),
             group_names: interfaces.iter().flat_map(|eni| &eni.groups).filter_map(named).collect(),
-            vpc_cidrs: self.vpcs.get(&found.vpc)?.cidrs.clone(),
-            subnet_cidrs: interfaces.iter().filter_map(subnet_cidr).collect(),
+            vpc,
+            subnet_cidrs,
+            subnet_ipv6_cidrs,
             interfaces,
         })
     }
@@ -97,11 +110,22 @@ impl Ec2 {
         eni.attachment.as_ref().map(|at| &at.instance)
     }
 
-    /// Notes the present state of `instance`'s ENIs for when metadata will show it.
+    /// Notes the present state of `instance`'s ENIs and VPC for when metadata will show it.
     pub(crate) fn record(&mut self, instance: &InstanceId) {
         let Some(found) = self.instances.get(instance) else { return };
         let plugged = |id| self.interfaces.get(id).filter(|eni: &&NetworkInterface| eni.is_plugged());
-        let view: Vec<NetworkInterface> = found.seats.values().filter_map(plugged).cloned().collect();
+        let interfaces: Vec<NetworkInterface> = found.seats.values().filter_map(plugged).cloned().collect();
+        let subnets = || interfaces.iter().filter_map(|eni| self.subnets.get(&eni.subnet));
+        let vpc = self
+            .vpcs
+            .get(&found.vpc)
+            .map(|vpc| VpcRanges { ipv4: vpc.cidrs.clone(), ipv6: vpc.ipv6_cidrs.clone() });
+        let view = View {
+            vpc: vpc.unwrap_or_default(),
+            subnet_cidrs: subnets().map(|subnet| subnet.cidr).collect(),
+            subnet_ipv6_cidrs: subnets().map(|subnet| subnet.ipv6_cidr).collect(),
+            interfaces,
+        };
         let history = self.metadata.entry(instance.clone()).or_default();
         // What an instance is launched with is there from its first moment.
         let lag =

@@ -65,6 +65,8 @@ codes! {
     AttachmentLimitExceeded = "AttachmentLimitExceeded", 400;
     /// Credentials missing or unknown.
     AuthFailure = "AuthFailure", 401;
+    /// More ranges than a VPC takes.
+    CidrLimitExceeded = "CidrLimitExceeded", 400;
     /// The dry run would have succeeded.
     DryRunOperation = "DryRunOperation", 412;
     /// The client token was used with other parameters.

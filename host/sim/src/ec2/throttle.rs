@@ -10,6 +10,8 @@ use enid_core::time::Timestamp;
 /// takes the pessimistic reading and lets them share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Bucket {
+    /// `AssignIpv6Addresses`, prefixes included.
+    AssignIpv6Addresses,
     /// `AssignPrivateIpAddresses`, prefixes included.
     AssignPrivateIpAddresses,
     /// `CreateNetworkInterface`.
@@ -34,6 +36,8 @@ pub enum Bucket {
     RunInstancesResources,
     /// `TerminateInstances`.
     TerminateInstances,
+    /// `UnassignIpv6Addresses`.
+    UnassignIpv6Addresses,
     /// `UnassignPrivateIpAddresses`.
     UnassignPrivateIpAddresses,
 }
@@ -42,11 +46,13 @@ impl Bucket {
     /// The guide's numbers.
     pub fn documented_rate(self) -> Rate {
         let (burst, per_second) = match self {
-            Bucket::AssignPrivateIpAddresses
+            Bucket::AssignIpv6Addresses
+            | Bucket::AssignPrivateIpAddresses
             | Bucket::CreateNetworkInterface
             | Bucket::DeleteNetworkInterface
             | Bucket::ModifyNetworkInterfaceAttribute
             | Bucket::TerminateInstances
+            | Bucket::UnassignIpv6Addresses
             | Bucket::UnassignPrivateIpAddresses => (100, 5),
             Bucket::CreateTags | Bucket::DeleteTags => (100, 10),
             Bucket::Describing => (100, 20),

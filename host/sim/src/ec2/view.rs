@@ -1,21 +1,27 @@
 //! One node's view of EC2 in the engine's words: the `Cloud` port, method by method, without async.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use enid_core::cloud::{
     Assigned, CloudEni, CloudError, CloudErrorKind, CloudSubnet, EniAttachment, NewEni, NodeIdentity, Supply,
+    VpcRanges,
 };
-use enid_core::ids::{EniAttachmentId, EniId, InstanceId, VpcId};
+use enid_core::ids::{EniAttachmentId, EniId, InstanceId, SecurityGroupId, VpcId};
 use enid_core::limits::InstanceType;
 use enid_core::snapshot::{ClusterTag, RoleTag};
 use enid_core::time::Timestamp;
 use enid_core::wiring::Seat;
+use ipnet::Ipv4Net;
 
 use super::assignment::{AssignPrivateIpAddresses, Given, UnassignPrivateIpAddresses};
 use super::call::Call;
 use super::describe::Query;
 use super::filter::Filter;
 use super::interface::{
-    AttachmentState, CreateNetworkInterface, InterfaceChange, NetworkInterface, Secondary,
+    AttachmentState, CreateNetworkInterface, InterfaceChange, InterfaceType, NetworkInterface, Secondary,
 };
+use super::ipv6::{AssignIpv6Addresses, Ipv6Supply};
+use super::metadata::Metadata;
 use super::refusal::CallError;
 use super::{Ec2, Tags};
 
@@ -46,9 +52,9 @@ impl Ec2 {
 impl NodeView<'_> {
     /// Who this node is: metadata only.
     pub fn identity(&mut self) -> Result<NodeIdentity, CloudError> {
-        let unknown = || CloudError::unanswered("IMDS", "the instance is gone");
-        let metadata = self.ec2.metadata(self.now, &self.instance).ok_or_else(unknown)?;
-        let primary = metadata.interfaces.first().ok_or_else(unknown)?;
+        let metadata = self.metadata()?;
+        let primary = metadata.interfaces.first().ok_or_else(gone)?;
+        let delegated = |address: &Ipv6Addr| primary.ipv6_prefixes.iter().any(|net| net.contains(address));
         Ok(NodeIdentity {
             instance: self.instance.clone(),
             instance_type: metadata.instance.instance_type.name.clone(),
@@ -57,11 +63,40 @@ impl NodeView<'_> {
             vpc: primary.vpc.clone(),
             primary_eni: primary.id.clone(),
             primary_mac: primary.mac,
-            primary_address: primary.primary,
+            primary_address: primary.primary.ok_or_else(gone)?,
             subnet: primary.subnet.clone(),
             security_groups: primary.groups.clone(),
-            vpc_cidrs: metadata.vpc_cidrs.clone(),
+            vpc_cidrs: metadata.vpc.ipv4.clone(),
+            primary_ipv6: primary.ipv6_addresses.iter().copied().find(|address| !delegated(address)),
+            vpc_ipv6_cidrs: metadata.vpc.ipv6.clone(),
         })
+    }
+
+    /// The ENIs as metadata knows them, in seat order.
+    pub fn metadata_enis(&mut self, _: &NodeIdentity) -> Result<Vec<CloudEni>, CloudError> {
+        let metadata = self.metadata()?;
+        let known = metadata.interfaces.iter().zip(&metadata.subnet_cidrs);
+        let known = known.map(|(eni, cidr)| {
+            let attachment = eni.attachment.as_ref().map(|at| EniAttachment {
+                id: None,
+                seat: at.seat,
+                // Metadata shows an ENI once it is attached, and does not tell the rest.
+                settled: true,
+                delete_on_termination: false,
+            });
+            CloudEni {
+                attachment,
+                managed: eni.primary.is_some(),
+                created_for_pods: false,
+                ..self.cloud_eni(eni, *cidr)
+            }
+        });
+        Ok(known.collect())
+    }
+
+    /// The VPC's ranges: metadata only.
+    pub fn vpc_ranges(&mut self, _: &NodeIdentity) -> Result<VpcRanges, CloudError> {
+        Ok(self.metadata()?.vpc)
     }
 
     /// `DescribeInstanceTypes` for one type.
@@ -82,7 +117,7 @@ impl NodeView<'_> {
         let page = self.ec2.describe_network_interfaces(self.now, &query);
         let mut found = page.map_err(of(Call::DescribeNetworkInterfaces))?.items;
         found.sort_by_key(|eni| eni.attachment.as_ref().map(|at| at.seat));
-        Ok(found.iter().map(|eni| self.cloud_eni(eni)).collect())
+        Ok(found.iter().map(|eni| self.described(eni)).collect())
     }
 
     /// `DescribeSubnets` in a VPC and zone.
@@ -102,14 +137,24 @@ impl NodeView<'_> {
             id: subnet.id,
             zone: subnet.zone,
             cidr: subnet.cidr,
+            ipv6_cidr: subnet.ipv6_cidr,
         });
         Ok(subnets.collect())
     }
 
     /// `CreateNetworkInterface`.
     pub fn create_eni(&mut self, new: &NewEni) -> Result<CloudEni, CloudError> {
+        let secondary = match new.supply {
+            Supply::Addresses(count) => Secondary::Addresses(count),
+            Supply::Prefixes(count) => Secondary::Prefixes(count),
+            Supply::Ipv6Prefixes(0) => Secondary::None,
+            Supply::Ipv6Prefixes(_) => {
+                let why = "IPv6 prefixes are assigned to an ENI that exists";
+                return Err(nonsense(Call::CreateNetworkInterface, why));
+            }
+        };
         let request = CreateNetworkInterface {
-            secondary: secondary(new.supply),
+            secondary,
             groups: new.security_groups.clone(),
             description: new.description.clone(),
             tags: new.tags.iter().cloned().collect(),
@@ -117,7 +162,7 @@ impl NodeView<'_> {
             ..CreateNetworkInterface::within(new.subnet.clone())
         };
         let eni = self.ec2.create_network_interface(self.now, &request);
-        Ok(self.cloud_eni(&eni.map_err(of(Call::CreateNetworkInterface))?))
+        Ok(self.described(&eni.map_err(of(Call::CreateNetworkInterface))?))
     }
 
     /// `AttachNetworkInterface`.
@@ -142,6 +187,13 @@ impl NodeView<'_> {
         changed.map_err(of(Call::ModifyNetworkInterfaceAttribute))
     }
 
+    /// `ModifyNetworkInterfaceAttribute`: security groups.
+    pub fn set_security_groups(&mut self, eni: &EniId, groups: &[SecurityGroupId]) -> Result<(), CloudError> {
+        let change = InterfaceChange::Groups(groups.to_vec());
+        let changed = self.ec2.modify_network_interface_attribute(self.now, eni, &change);
+        changed.map_err(of(Call::ModifyNetworkInterfaceAttribute))
+    }
+
     /// `DetachNetworkInterface`.
     pub fn detach_eni(&mut self, attachment: &EniAttachmentId) -> Result<(), CloudError> {
         let detached = self.ec2.detach_network_interface(self.now, attachment);
@@ -153,20 +205,35 @@ impl NodeView<'_> {
         self.ec2.delete_network_interface(self.now, eni).map_err(of(Call::DeleteNetworkInterface))
     }
 
-    /// `AssignPrivateIpAddresses`.
+    /// `AssignPrivateIpAddresses` or `AssignIpv6Addresses`; nothing at all needs no call.
     pub fn assign(&mut self, eni: &EniId, supply: Supply) -> Result<Assigned, CloudError> {
-        let request = AssignPrivateIpAddresses {
-            eni: eni.clone(),
-            secondary: secondary(supply),
-            allow_reassignment: false,
+        let secondary = match supply {
+            Supply::Addresses(0) | Supply::Prefixes(0) | Supply::Ipv6Prefixes(0) => {
+                return Ok(Assigned::default());
+            }
+            Supply::Addresses(count) => Secondary::Addresses(count),
+            Supply::Prefixes(count) => Secondary::Prefixes(count),
+            Supply::Ipv6Prefixes(count) => return self.assign_ipv6_prefixes(eni, count),
         };
+        let request = AssignPrivateIpAddresses { eni: eni.clone(), secondary, allow_reassignment: false };
         let given = self.ec2.assign_private_ip_addresses(self.now, &request);
         let Given { addresses, prefixes } = given.map_err(of(Call::AssignPrivateIpAddresses))?;
-        Ok(Assigned { addresses, prefixes })
+        Ok(Assigned { addresses, prefixes, ipv6_prefixes: Vec::new() })
+    }
+
+    fn assign_ipv6_prefixes(&mut self, eni: &EniId, count: u32) -> Result<Assigned, CloudError> {
+        let request = AssignIpv6Addresses { eni: eni.clone(), supply: Ipv6Supply::Prefixes(count) };
+        let given = self.ec2.assign_ipv6_addresses(self.now, &request);
+        let ipv6_prefixes = given.map_err(of(Call::AssignIpv6Addresses))?.prefixes;
+        Ok(Assigned { ipv6_prefixes, ..Assigned::default() })
     }
 
     /// `UnassignPrivateIpAddresses`.
     pub fn unassign(&mut self, eni: &EniId, give_back: &Assigned) -> Result<(), CloudError> {
+        if !give_back.ipv6_prefixes.is_empty() {
+            let why = "IPv6 prefixes stay with their ENI";
+            return Err(nonsense(Call::UnassignPrivateIpAddresses, why));
+        }
         let request = UnassignPrivateIpAddresses {
             eni: eni.clone(),
             addresses: give_back.addresses.clone(),
@@ -181,25 +248,52 @@ impl NodeView<'_> {
         self.ec2.latency(call)
     }
 
-    fn cloud_eni(&self, eni: &NetworkInterface) -> CloudEni {
+    fn metadata(&mut self) -> Result<Metadata, CloudError> {
+        self.ec2.metadata(self.now, &self.instance).ok_or_else(gone)
+    }
+
+    /// An ENI as EC2 describes it now.
+    fn described(&self, eni: &NetworkInterface) -> CloudEni {
         let subnet = self.ec2.subnets.get(&eni.subnet);
+        self.cloud_eni(eni, subnet.expect("invariant: subnets are never removed").cidr)
+    }
+
+    fn cloud_eni(&self, eni: &NetworkInterface, subnet_cidr: Ipv4Net) -> CloudEni {
         CloudEni {
             id: eni.id.clone(),
             mac: eni.mac,
             subnet: eni.subnet.clone(),
-            subnet_cidr: subnet.expect("invariant: subnets are never removed").cidr,
-            primary_address: eni.primary,
+            subnet_cidr,
+            primary_address: eni.primary.unwrap_or(Ipv4Addr::UNSPECIFIED),
             addresses: eni.secondary.clone(),
             prefixes: eni.prefixes.clone(),
+            ipv6_prefixes: eni.ipv6_prefixes.clone(),
+            security_groups: eni.groups.clone(),
             attachment: eni.attachment.as_ref().map(|at| EniAttachment {
-                id: at.id.clone(),
+                id: Some(at.id.clone()),
                 seat: at.seat,
                 settled: at.state == AttachmentState::Attached,
                 delete_on_termination: at.delete_on_termination,
             }),
-            managed: eni.tags.get(NO_MANAGE).is_none_or(|value| value != "true"),
-            created_for_pods: eni.description == format!("aws-K8S-{}", self.instance)
-                || eni.tags.get(INSTANCE).is_some_and(|value| value == self.instance.as_str()),
+            managed: self.is_managed(eni),
+            created_for_pods: self.is_created_for_pods(eni),
+        }
+    }
+
+    /// The primary ENI always is; of the others those with addresses that are not tagged away.
+    fn is_managed(&self, eni: &NetworkInterface) -> bool {
+        let tagged_away = eni.tags.get(NO_MANAGE).is_some_and(|value| value == "true");
+        eni.attachment.as_ref().is_some_and(|at| at.seat == Seat::PRIMARY)
+            || eni.primary.is_some() && !tagged_away
+    }
+
+    /// An EFA never is: somebody's job needs it.
+    fn is_created_for_pods(&self, eni: &NetworkInterface) -> bool {
+        let for_us = eni.description == format!("aws-K8S-{}", self.instance)
+            || eni.tags.get(INSTANCE).is_some_and(|value| value == self.instance.as_str());
+        match eni.interface_type {
+            InterfaceType::Interface => for_us,
+            InterfaceType::Efa | InterfaceType::EfaOnly => false,
         }
     }
 }
@@ -208,12 +302,13 @@ fn of(call: Call) -> impl FnOnce(CallError) -> CloudError {
     move |error| error.into_cloud_error(call)
 }
 
-fn secondary(supply: Supply) -> Secondary {
-    match supply {
-        Supply::Addresses(0) | Supply::Prefixes(0) => Secondary::None,
-        Supply::Addresses(count) => Secondary::Addresses(count),
-        Supply::Prefixes(count) => Secondary::Prefixes(count),
-    }
+fn gone() -> CloudError {
+    CloudError::unanswered("IMDS", "the instance is gone")
+}
+
+/// What no client can put on the wire.
+fn nonsense(call: Call, why: &str) -> CloudError {
+    CloudError { call: call.name().to_owned(), kind: CloudErrorKind::Rejected, message: why.to_owned() }
 }
 
 fn role(tags: &Tags) -> RoleTag {

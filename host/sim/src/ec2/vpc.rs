@@ -1,14 +1,24 @@
 //! VPCs, subnets and security groups: the ground that everything else stands on.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::fmt::Display;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use enid_core::ids::{EniId, SecurityGroupId, SubnetId, VpcId};
-use ipnet::Ipv4Net;
+use enid_core::ids::{EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
+use enid_core::time::Timestamp;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::addresses::AddressSpace;
+use super::call::Call;
+use super::ipv6::space::Ipv6Space;
 use super::refusal::{CallError, Code};
 use super::{Ec2, Tags};
+
+/// IPv4 ranges of one VPC, and IPv6 ranges: the default quotas.
+const MAX_RANGES: usize = 5;
+/// EC2 gives VPCs IPv6 ranges of this length, and subnets of the next one.
+const VPC_IPV6_LENGTH: u8 = 56;
+const SUBNET_IPV6_LENGTH: u8 = 64;
 
 /// A VPC.
 #[derive(Clone, Debug)]
@@ -17,6 +27,8 @@ pub struct Vpc {
     pub id: VpcId,
     /// Its ranges, the primary one first.
     pub cidrs: Vec<Ipv4Net>,
+    /// Its IPv6 ranges, each a /56.
+    pub ipv6_cidrs: Vec<Ipv6Net>,
     /// The group that interfaces get when they name none.
     pub default_group: SecurityGroupId,
     /// Its tags.
@@ -49,9 +61,13 @@ pub struct Subnet {
     pub zone: String,
     /// Its range.
     pub cidr: Ipv4Net,
+    /// Its IPv6 range, a /64, if it has one; then every ENI is born with one address of it.
+    pub ipv6_cidr: Option<Ipv6Net>,
     /// Its tags.
     pub tags: Tags,
     pub(crate) space: AddressSpace,
+    /// There if `ipv6_cidr` is.
+    pub(crate) ipv6: Option<Ipv6Space>,
     pub(crate) holders: BTreeMap<Ipv4Addr, Holder>,
     /// Delegated /28 blocks by base address.
     pub(crate) blocks: BTreeMap<Ipv4Addr, EniId>,
@@ -96,6 +112,11 @@ impl Subnet {
         }
     }
 
+    /// The same for IPv6.
+    pub fn ipv6_owner(&self, address: Ipv6Addr) -> Option<&EniId> {
+        self.ipv6.as_ref()?.owner(address)
+    }
+
     pub(crate) fn hold(&mut self, address: Ipv4Addr, holder: Holder) {
         self.space.take(address);
         self.holders.insert(address, holder);
@@ -129,6 +150,7 @@ impl Ec2 {
         let vpc = Vpc {
             id: id.clone(),
             cidrs: vec![cidr],
+            ipv6_cidrs: Vec::new(),
             default_group: default_group.clone(),
             tags: Tags::new(),
         };
@@ -149,14 +171,45 @@ impl Ec2 {
     pub fn add_vpc_cidr(&mut self, vpc: &VpcId, cidr: Ipv4Net) -> Result<(), CallError> {
         check_size(cidr, Code::InvalidVpcRange)?;
         let found = self.vpcs.get_mut(vpc).ok_or_else(|| no_such_vpc(vpc))?;
+        check_room(vpc, found.cidrs.len())?;
         if found.cidrs.iter().any(|other| overlap(*other, cidr)) {
-            return Err(CallError::refuse(
-                Code::InvalidVpcRange,
-                format!("The CIDR '{cidr}' overlaps another of {vpc}"),
-            ));
+            return Err(overlapping(&cidr, vpc));
         }
         found.cidrs.push(cidr);
-        self.changed();
+        self.touch_vpc(vpc);
+        Ok(())
+    }
+
+    /// Adds an IPv6 range, a /56, to a VPC.
+    pub fn add_ipv6_range(&mut self, vpc: &VpcId, cidr: Ipv6Net) -> Result<(), CallError> {
+        check_ipv6_size(cidr, VPC_IPV6_LENGTH, Code::InvalidVpcRange)?;
+        let found = self.vpcs.get_mut(vpc).ok_or_else(|| no_such_vpc(vpc))?;
+        check_room(vpc, found.ipv6_cidrs.len())?;
+        if found.ipv6_cidrs.contains(&cidr) {
+            return Err(overlapping(&cidr, vpc));
+        }
+        found.ipv6_cidrs.push(cidr);
+        self.touch_vpc(vpc);
+        Ok(())
+    }
+
+    /// Gives a subnet an IPv6 range, a /64, out of its VPC's. ENIs that are there already keep to IPv4.
+    pub fn give_ipv6(&mut self, subnet: &SubnetId, cidr: Ipv6Net) -> Result<(), CallError> {
+        check_ipv6_size(cidr, SUBNET_IPV6_LENGTH, Code::InvalidSubnetRange)?;
+        let found = self.subnets.get(subnet).ok_or_else(|| no_such_subnet(subnet))?;
+        let vpc = found.vpc.clone();
+        let ranges = self.vpcs.get(&vpc).map_or(&[][..], |vpc| &vpc.ipv6_cidrs);
+        if !ranges.iter().any(|range| range.contains(&cidr)) {
+            return Err(invalid_range(&cidr, Code::InvalidSubnetRange));
+        }
+        let mut others = self.subnets.values().filter(|other| other.vpc == vpc);
+        if found.ipv6_cidr.is_some() || others.any(|other| other.ipv6_cidr == Some(cidr)) {
+            return Err(conflicting(&cidr));
+        }
+        let found = self.subnet_mut(subnet);
+        found.ipv6_cidr = Some(cidr);
+        found.ipv6 = Some(Ipv6Space::new(cidr));
+        self.touch_vpc(&vpc);
         Ok(())
     }
 
@@ -171,10 +224,7 @@ impl Ec2 {
         check_size(cidr, Code::InvalidSubnetRange)?;
         let found = self.vpcs.get(vpc).ok_or_else(|| no_such_vpc(vpc))?;
         if !found.cidrs.iter().any(|range| range.contains(&cidr)) {
-            return Err(CallError::refuse(
-                Code::InvalidSubnetRange,
-                format!("The CIDR '{cidr}' is invalid."),
-            ));
+            return Err(invalid_range(&cidr, Code::InvalidSubnetRange));
         }
         if !self.config.zones.iter().any(|known| known == zone) {
             return Err(CallError::refuse(
@@ -183,10 +233,7 @@ impl Ec2 {
             ));
         }
         if self.subnets.values().any(|other| other.vpc == *vpc && overlap(other.cidr, cidr)) {
-            return Err(CallError::refuse(
-                Code::InvalidSubnetConflict,
-                format!("The CIDR '{cidr}' conflicts with another subnet"),
-            ));
+            return Err(conflicting(&cidr));
         }
         let id: SubnetId = self.fresh_id("subnet-");
         let subnet = Subnet {
@@ -194,8 +241,10 @@ impl Ec2 {
             vpc: vpc.clone(),
             zone: zone.to_owned(),
             cidr,
+            ipv6_cidr: None,
             tags,
             space: AddressSpace::new(cidr),
+            ipv6: None,
             holders: BTreeMap::new(),
             blocks: BTreeMap::new(),
         };
@@ -235,17 +284,35 @@ impl Ec2 {
         Ok(())
     }
 
-    /// Breaks every whole /28 block of `subnet`: a stranger takes one address in each. Answers how many.
-    pub fn fragment(&mut self, subnet: &SubnetId) -> Result<usize, CallError> {
+    /// Breaks every whole /28 block of `subnet`: a stranger takes one address in each. Answers which.
+    pub fn fragment(&mut self, subnet: &SubnetId) -> Result<Vec<Ipv4Addr>, CallError> {
         let found = self.subnets.get_mut(subnet).ok_or_else(|| no_such_subnet(subnet))?;
         let whole: Vec<Ipv4Net> =
             found.space.all_blocks().filter(|block| found.space.block_is_whole(*block)).collect();
-        for block in &whole {
+        let mut taken = Vec::with_capacity(whole.len());
+        for block in whole {
             let within = self.chance.below(enid_core::limits::PREFIX_ADDRESSES);
-            found.hold(Ipv4Addr::from(u32::from(block.network()) + within), Holder::Stranger);
+            let address = Ipv4Addr::from(u32::from(block.network()) + within);
+            found.hold(address, Holder::Stranger);
+            taken.push(address);
         }
         self.changed();
-        Ok(whole.len())
+        Ok(taken)
+    }
+
+    /// The strangers at `addresses` leave, all or none: what is fragmented may become whole again, block by block.
+    pub fn leave(&mut self, subnet: &SubnetId, addresses: &[Ipv4Addr]) -> Result<(), CallError> {
+        let found = self.subnets.get_mut(subnet).ok_or_else(|| no_such_subnet(subnet))?;
+        let is_strangers = |address: &Ipv4Addr| found.holders.get(address) == Some(&Holder::Stranger);
+        if let Some(other) = addresses.iter().find(|address| !is_strangers(address)) {
+            return Err(CallError::refuse(
+                Code::InvalidParameterValue,
+                format!("Address {other} is not a stranger's."),
+            ));
+        }
+        addresses.iter().for_each(|address| found.release(*address));
+        self.changed();
+        Ok(())
     }
 
     /// The strangers leave: their addresses are free again.
@@ -263,6 +330,29 @@ impl Ec2 {
     }
 }
 
+impl Ec2 {
+    /// `AssociateVpcCidrBlock` with an IPv4 range: answers the VPC as it is then.
+    pub fn associate_vpc_cidr_block(
+        &mut self,
+        now: Timestamp,
+        vpc: &VpcId,
+        cidr: Ipv4Net,
+    ) -> Result<Vpc, CallError> {
+        self.perform(now, Call::AssociateVpcCidrBlock, |ec2| {
+            ec2.add_vpc_cidr(vpc, cidr)?;
+            ec2.vpcs.get(vpc).cloned().ok_or_else(|| no_such_vpc(vpc))
+        })
+    }
+
+    /// A VPC's ranges or those of a subnet in it changed: metadata will show it.
+    fn touch_vpc(&mut self, vpc: &VpcId) {
+        self.changed();
+        let residents = self.instances.values().filter(|instance| instance.vpc == *vpc);
+        let residents: Vec<InstanceId> = residents.map(|instance| instance.id.clone()).collect();
+        residents.iter().for_each(|instance| self.record(instance));
+    }
+}
+
 fn overlap(a: Ipv4Net, b: Ipv4Net) -> bool {
     a.contains(&b) || b.contains(&a)
 }
@@ -271,7 +361,33 @@ fn check_size(cidr: Ipv4Net, code: Code) -> Result<(), CallError> {
     if cidr.trunc() == cidr && (16..=28).contains(&cidr.prefix_len()) {
         return Ok(());
     }
-    Err(CallError::refuse(code, format!("The CIDR '{cidr}' is invalid.")))
+    Err(invalid_range(&cidr, code))
+}
+
+fn check_ipv6_size(cidr: Ipv6Net, length: u8, code: Code) -> Result<(), CallError> {
+    if cidr.trunc() == cidr && cidr.prefix_len() == length { Ok(()) } else { Err(invalid_range(&cidr, code)) }
+}
+
+fn check_room(vpc: &VpcId, ranges: usize) -> Result<(), CallError> {
+    if ranges < MAX_RANGES {
+        return Ok(());
+    }
+    Err(CallError::refuse(
+        Code::CidrLimitExceeded,
+        format!("This network '{vpc}' has met its maximum number of allowed CIDRs: {MAX_RANGES}"),
+    ))
+}
+
+fn invalid_range(cidr: &dyn Display, code: Code) -> CallError {
+    CallError::refuse(code, format!("The CIDR '{cidr}' is invalid."))
+}
+
+fn overlapping(cidr: &dyn Display, vpc: &VpcId) -> CallError {
+    CallError::refuse(Code::InvalidVpcRange, format!("The CIDR '{cidr}' overlaps another of {vpc}"))
+}
+
+fn conflicting(cidr: &dyn Display) -> CallError {
+    CallError::refuse(Code::InvalidSubnetConflict, format!("The CIDR '{cidr}' conflicts with another subnet"))
 }
 
 pub(crate) fn no_such_vpc(vpc: &VpcId) -> CallError {

@@ -26,11 +26,12 @@ impl Tree {
         let mut tree = Tree { leaves: BTreeMap::new() };
         tree.add_instance(view, &dns_name);
         tree.add_credentials(view, now);
-        let cidrs = view.subnet_cidrs.iter();
-        for (eni, cidr) in view.interfaces.iter().zip(cidrs) {
+        let cidrs = view.subnet_cidrs.iter().zip(&view.subnet_ipv6_cidrs);
+        for (eni, (cidr, ipv6_cidr)) in view.interfaces.iter().zip(cidrs) {
             let mut interface = Interface { tree: &mut tree, eni };
             interface.add(view, &dns_name);
             interface.leaf("subnet-ipv4-cidr-block", cidr);
+            interface.list("subnet-ipv6-cidr-blocks", ipv6_cidr);
         }
         tree
     }
@@ -85,10 +86,14 @@ impl Tree {
         self.leaf("services/domain", "amazonaws.com");
         self.leaf("services/partition", "aws");
         if let Some(primary) = view.interfaces.first() {
-            let name = dns_name(primary.primary);
-            self.leaf("hostname", &name);
-            self.leaf("local-hostname", &name);
-            self.leaf("local-ipv4", primary.primary);
+            if let Some(address) = primary.primary {
+                self.leaf("hostname", dns_name(address));
+                self.leaf("local-hostname", dns_name(address));
+                self.leaf("local-ipv4", address);
+            }
+            if let Some(address) = primary.ipv6_addresses.first() {
+                self.leaf("ipv6", address);
+            }
             self.leaf("mac", primary.mac);
             self.leaf("security-groups", lines(group_names(view, &primary.groups)));
         }
@@ -136,6 +141,14 @@ impl Interface<'_> {
         self.tree.leaf(&path, text);
     }
 
+    /// As on AWS, a key whose list is empty is absent.
+    fn list<T: ToString>(&mut self, name: &str, items: impl IntoIterator<Item = T>) {
+        let text = lines(items);
+        if !text.is_empty() {
+            self.leaf(name, text);
+        }
+    }
+
     fn add(&mut self, view: &Metadata, dns_name: &impl Fn(Ipv4Addr) -> String) {
         let eni = self.eni;
         if let Some(at) = &eni.attachment {
@@ -143,22 +156,20 @@ impl Interface<'_> {
             self.leaf("network-card", at.seat.card);
         }
         self.leaf("interface-id", &eni.id);
-        // As on AWS, the key is absent while the ENI has no prefix.
-        if !eni.prefixes.is_empty() {
-            self.leaf("ipv4-prefix", lines(&eni.prefixes));
-        }
-        self.leaf("local-hostname", dns_name(eni.primary));
-        self.leaf("local-ipv4s", lines(eni.addresses()));
+        self.list("ipv4-prefix", &eni.prefixes);
+        self.list("ipv6-prefix", &eni.ipv6_prefixes);
+        self.list("ipv6s", &eni.ipv6_addresses);
+        self.list("local-hostname", eni.primary.map(dns_name));
+        self.list("local-ipv4s", eni.addresses());
         self.leaf("mac", eni.mac);
         self.leaf("owner-id", &view.account);
         self.leaf("security-group-ids", lines(&eni.groups));
         self.leaf("security-groups", lines(group_names(view, &eni.groups)));
         self.leaf("subnet-id", &eni.subnet);
         self.leaf("vpc-id", &eni.vpc);
-        if let Some(first) = view.vpc_cidrs.first() {
-            self.leaf("vpc-ipv4-cidr-block", first);
-        }
-        self.leaf("vpc-ipv4-cidr-blocks", lines(&view.vpc_cidrs));
+        self.list("vpc-ipv4-cidr-block", view.vpc.ipv4.first());
+        self.list("vpc-ipv4-cidr-blocks", &view.vpc.ipv4);
+        self.list("vpc-ipv6-cidr-blocks", &view.vpc.ipv6);
     }
 }
 
@@ -182,7 +193,75 @@ fn lines<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use enid_core::wiring::Seat;
+    use enid_sim::ec2::instance::{FurtherInterface, RunInstances};
+    use enid_sim::ec2::interface::{CreateNetworkInterface, InterfaceType};
+    use enid_sim::ec2::ipv6::{AssignIpv6Addresses, Ipv6Supply};
+    use enid_sim::ec2::{Config, Delays, Ec2, Tags};
+
     use super::*;
+
+    /// The leaves of each ENI of an instance with an IPv6 prefix and an EFA-only ENI, in seat order.
+    fn leaves_of_two_enis() -> Vec<(NetworkInterface, BTreeMap<String, String>)> {
+        let mut ec2 = Ec2::new(1, Config { delays: Delays::none(), ..Config::default() });
+        let vpc = ec2.add_vpc("10.0.0.0/16".parse().unwrap()).unwrap();
+        let range = "10.0.1.0/24".parse().unwrap();
+        let subnet = ec2.add_subnet(&vpc, "eu-central-1a", range, Tags::new()).unwrap();
+        ec2.add_ipv6_range(&vpc, "2001:db8:0:100::/56".parse().unwrap()).unwrap();
+        ec2.give_ipv6(&subnet, "2001:db8:0:101::/64".parse().unwrap()).unwrap();
+        let efa_only = FurtherInterface {
+            seat: Seat { card: 1, device: 1 },
+            interface: CreateNetworkInterface {
+                interface_type: InterfaceType::EfaOnly,
+                ..CreateNetworkInterface::within(subnet.clone())
+            },
+            delete_on_termination: true,
+        };
+        let request =
+            RunInstances { further: vec![efa_only], ..RunInstances::one("p4d.24xlarge", subnet.clone()) };
+        let node = ec2.launch(Timestamp(0), &request).unwrap();
+        let primary = ec2.interfaces_of(&node).next().unwrap().id.clone();
+        let prefix = AssignIpv6Addresses { eni: primary, supply: Ipv6Supply::Prefixes(1) };
+        ec2.assign_ipv6_addresses(Timestamp(1), &prefix).unwrap();
+        let view = ec2.metadata(Timestamp(2), &node).unwrap();
+        let tree = Tree::of(&view, Timestamp(2), |address| ec2.private_dns_name(address));
+        let of = |eni: &NetworkInterface| {
+            let directory = format!("meta-data/network/interfaces/macs/{}/", eni.mac);
+            let inside = tree.leaves.iter();
+            inside
+                .filter_map(|(path, text)| Some((path.strip_prefix(&directory)?.to_owned(), text.clone())))
+                .collect()
+        };
+        view.interfaces.iter().map(|eni| (eni.clone(), of(eni))).collect()
+    }
+
+    #[test]
+    fn ipv6_is_told_where_there_is_some_and_an_efa_only_eni_has_no_addresses() {
+        let enis = leaves_of_two_enis();
+        let (primary, leaves) = &enis[0];
+        for (leaf, text) in [
+            ("ipv6s", primary.ipv6_addresses[0].to_string()),
+            ("ipv6-prefix", primary.ipv6_prefixes[0].to_string()),
+            ("subnet-ipv6-cidr-blocks", "2001:db8:0:101::/64".to_owned()),
+            ("vpc-ipv6-cidr-blocks", "2001:db8:0:100::/56".to_owned()),
+            ("local-ipv4s", primary.primary.unwrap().to_string()),
+        ] {
+            assert_eq!(leaves.get(leaf), Some(&text), "{leaf}");
+        }
+        assert!(!leaves.contains_key("ipv4-prefix"));
+        let (efa_only, leaves) = &enis[1];
+        for (leaf, text) in [
+            ("network-card", "1".to_owned()),
+            ("device-number", "1".to_owned()),
+            ("interface-id", efa_only.id.to_string()),
+            ("security-group-ids", efa_only.groups[0].to_string()),
+        ] {
+            assert_eq!(leaves.get(leaf), Some(&text), "{leaf}");
+        }
+        for leaf in ["local-ipv4s", "local-hostname", "ipv6s", "ipv4-prefix", "ipv6-prefix"] {
+            assert!(!leaves.contains_key(leaf), "{leaf}");
+        }
+    }
 
     fn tree() -> Tree {
         let leaves = ["meta-data/instance-id", "meta-data/placement/region", "meta-data/placement/zone"];

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::deed::Deed;
 use super::status::Status;
 
 /// Longest line either side accepts: a status with a thousand ENIs fits many times over.
@@ -15,9 +16,11 @@ pub(crate) const MAX_LINE: u64 = 8 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What may be asked of a running lab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "op", rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", content = "what", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Request {
+    /// Others do this.
+    Perform(Deed),
     /// How is the world?
     Status,
     /// Stop serving, take the network away and end.
@@ -28,11 +31,13 @@ pub(crate) enum Request {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Reply {
+    /// It is done, and the network shows it.
+    Done,
     /// The world.
     Status(Box<Status>),
     /// It is stopping.
     Stopping,
-    /// The request was not understood.
+    /// The request was not understood, or EC2 would not have it.
     Refused {
         /// Why.
         why: String,
@@ -40,11 +45,11 @@ pub(crate) enum Reply {
 }
 
 /// Asks the lab behind `socket`.
-pub(super) fn ask(socket: &Path, request: Request) -> io::Result<Reply> {
+pub(super) fn ask(socket: &Path, request: &Request) -> io::Result<Reply> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = serde_json::to_vec(&request)?;
+    let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();

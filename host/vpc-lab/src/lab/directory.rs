@@ -1,4 +1,4 @@
-//! A lab's files: its lock, its footprint, its control socket, its log.
+//! A lab's files: its lock, its landscape, its footprint, its control socket, its log.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -6,7 +6,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
+use super::landscape::Landscape;
 use crate::fabric::Footprint;
 
 /// Bytes of the log that an error quotes at most.
@@ -98,15 +101,31 @@ impl Directory {
     }
 
     pub(super) fn write_footprint(&self, footprint: &Footprint) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(footprint)?;
-        let half = self.0.join("footprint.new");
-        fs::write(&half, text)?;
-        fs::rename(half, self.footprint())
+        self.write("footprint", footprint)
     }
 
     /// What an earlier run noted before it made namespaces; `None` when there was none.
     pub(super) fn read_footprint(&self) -> io::Result<Option<Footprint>> {
-        match fs::read(self.footprint()) {
+        self.read("footprint")
+    }
+
+    pub(super) fn write_landscape(&self, landscape: &Landscape) -> io::Result<()> {
+        self.write("landscape", landscape)
+    }
+
+    /// The world that whoever starts the lab's process wants in it; `None` when nobody said.
+    pub(super) fn read_landscape(&self) -> io::Result<Option<Landscape>> {
+        self.read("landscape")
+    }
+
+    fn write(&self, note: &str, value: &impl Serialize) -> io::Result<()> {
+        let half = self.0.join(format!("{note}.new"));
+        fs::write(&half, serde_json::to_vec_pretty(value)?)?;
+        fs::rename(half, self.note(note))
+    }
+
+    fn read<T: DeserializeOwned>(&self, note: &str) -> io::Result<Option<T>> {
+        match fs::read(self.note(note)) {
             Ok(text) => Ok(Some(serde_json::from_slice(&text)?)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -145,7 +164,25 @@ impl Directory {
         self.0.join("lock")
     }
 
-    fn footprint(&self) -> PathBuf {
-        self.0.join("footprint.json")
+    fn note(&self, note: &str) -> PathBuf {
+        self.0.join(format!("{note}.json"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_landscape_comes_back_as_it_was_noted() {
+        let directory = Directory::at(std::env::temp_dir().join(format!("lab-{}-noted", std::process::id())));
+        directory.create().unwrap();
+        assert_eq!(directory.read_landscape().unwrap(), None);
+        let landscape = Landscape::standard().with_ipv6().with_neighbour();
+        directory.write_landscape(&landscape).unwrap();
+        assert_eq!(directory.read_landscape().unwrap(), Some(landscape));
+        fs::write(directory.note("landscape"), "{}").unwrap();
+        directory.read_landscape().unwrap_err();
+        directory.remove().unwrap();
     }
 }

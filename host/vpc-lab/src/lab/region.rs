@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enid_core::ids::{InstanceId, VpcId};
+use enid_core::ids::{InstanceId, SubnetId, VpcId};
 use enid_core::time::Timestamp;
 use enid_sim::ec2::addresses::Placement;
 use enid_sim::ec2::instance::RunInstances;
@@ -10,7 +10,8 @@ use enid_sim::ec2::refusal::CallError;
 use enid_sim::ec2::throttle::Throttling;
 use enid_sim::ec2::{Config, Ec2, Tags};
 
-use super::landscape::{Landscape, REGION};
+use super::deed::Deed;
+use super::landscape::{Dwelling, Landscape, Plot, REGION};
 
 /// The lab's chance: every lab has the same ids, so that output can be compared.
 const SEED: u64 = 7;
@@ -23,12 +24,32 @@ pub struct Region {
     pub vpc: VpcId,
     /// Node names by instance.
     pub nodes: BTreeMap<InstanceId, String>,
+    /// Names of instances that are not of the cluster.
+    pub neighbours: BTreeMap<InstanceId, String>,
+}
+
+/// Why a landscape is none.
+#[derive(Debug, thiserror::Error)]
+pub enum RegionError {
+    /// EC2 would not have it.
+    #[error(transparent)]
+    Refused(#[from] CallError),
+    /// An instance stands nowhere.
+    #[error("`{dwelling}` is to be in subnet {subnet}, and the landscape has {subnets}, counted from 0")]
+    NoSuchSubnet {
+        /// The instance's name.
+        dwelling: String,
+        /// The index.
+        subnet: usize,
+        /// How many there are.
+        subnets: usize,
+    },
 }
 
 impl Region {
     /// Builds the landscape in a fresh model, as of `now`.
-    pub fn build(landscape: &Landscape, now: Timestamp) -> Result<Self, CallError> {
-        let mut zones: Vec<String> = landscape.subnets.iter().map(|plot| plot.zone.to_owned()).collect();
+    pub fn build(landscape: &Landscape, now: Timestamp) -> Result<Self, RegionError> {
+        let mut zones: Vec<String> = landscape.subnets.iter().map(|plot| plot.zone.clone()).collect();
         zones.sort();
         zones.dedup();
         let config = Config {
@@ -40,25 +61,57 @@ impl Region {
         };
         let mut ec2 = Ec2::new(SEED, config);
         let vpc = ec2.add_vpc(landscape.vpc)?;
+        for range in &landscape.ranges {
+            ec2.add_vpc_cidr(&vpc, *range)?;
+        }
+        if let Some(range) = landscape.ipv6 {
+            ec2.add_ipv6_range(&vpc, range)?;
+        }
+        for name in &landscape.security_groups {
+            ec2.add_security_group(&vpc, name)?;
+        }
         let mut subnets = Vec::new();
         for plot in &landscape.subnets {
-            let subnet = ec2.add_subnet(&vpc, plot.zone, plot.cidr, plot_tags(plot.name))?;
-            ec2.occupy(&subnet, &plot.taken)?;
-            subnets.push(subnet);
+            subnets.push(lay_out(&mut ec2, &vpc, plot)?);
         }
-        let mut nodes = BTreeMap::new();
-        for dwelling in &landscape.nodes {
-            let request = RunInstances {
-                tags: Tags::from([("Name".to_owned(), dwelling.name.clone())]),
-                ..RunInstances::one(dwelling.instance_type, subnets[dwelling.subnet].clone())
-            };
-            nodes.insert(ec2.launch(now, &request)?, dwelling.name.clone());
-        }
-        Ok(Self { ec2, vpc, nodes })
+        let mut settle = |dwellings: &[Dwelling]| -> Result<BTreeMap<InstanceId, String>, RegionError> {
+            let mut settled = BTreeMap::new();
+            for dwelling in dwellings {
+                let nowhere = || RegionError::NoSuchSubnet {
+                    dwelling: dwelling.name.clone(),
+                    subnet: dwelling.subnet,
+                    subnets: subnets.len(),
+                };
+                let subnet = subnets.get(dwelling.subnet).ok_or_else(nowhere)?;
+                let request = RunInstances {
+                    tags: Tags::from([("Name".to_owned(), dwelling.name.clone())]),
+                    ..RunInstances::one(&dwelling.instance_type, subnet.clone())
+                };
+                settled.insert(ec2.launch(now, &request)?, dwelling.name.clone());
+            }
+            Ok(settled)
+        };
+        let (nodes, neighbours) = (settle(&landscape.nodes)?, settle(&landscape.neighbours)?);
+        Ok(Self { ec2, vpc, nodes, neighbours })
     }
 }
 
-/// Subnets that pods may use say so by the incumbent's tag.
-fn plot_tags(name: &str) -> Tags {
-    Tags::from([("Name".to_owned(), name.to_owned()), ("kubernetes.io/role/cni".to_owned(), "1".to_owned())])
+/// Makes a subnet.
+fn lay_out(ec2: &mut Ec2, vpc: &VpcId, plot: &Plot) -> Result<SubnetId, CallError> {
+    let subnet = ec2.add_subnet(vpc, &plot.zone, plot.cidr, plot.tags.clone())?;
+    if let Some(range) = plot.ipv6 {
+        ec2.give_ipv6(&subnet, range)?;
+    }
+    ec2.occupy(&subnet, &plot.taken)?;
+    Ok(subnet)
+}
+
+/// Lets somebody else do something in the VPC.
+pub(crate) fn perform(ec2: &mut Ec2, vpc: &VpcId, deed: &Deed) -> Result<(), CallError> {
+    match deed {
+        Deed::AddSubnet(plot) => lay_out(ec2, vpc, plot).map(drop),
+        Deed::Fragment(subnet) => ec2.fragment(subnet).map(drop),
+        Deed::Occupy { subnet, addresses } => ec2.occupy(subnet, addresses),
+        Deed::Vacate(subnet) => ec2.vacate(subnet),
+    }
 }

@@ -1,10 +1,10 @@
 //! The lab's world as it is now, for people and for checks.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use enid_core::ids::{EniId, InstanceId, Mac, SubnetId, VpcId};
-use ipnet::Ipv4Net;
+use enid_core::ids::{EniId, IfName, InstanceId, Mac, SecurityGroupId, SubnetId, VpcId};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::fabric::DropCounts;
@@ -23,16 +23,26 @@ pub struct Status {
     pub imds_endpoint: String,
     /// The VPC.
     pub vpc: VpcId,
+    /// Its ranges: the primary one, further ones, IPv6.
+    pub ranges: Vec<IpNet>,
+    /// Its security groups by name.
+    pub security_groups: BTreeMap<String, SecurityGroupId>,
     /// The router's namespace.
     pub vpc_namespace: NetNs,
     /// The outside world's namespace.
     pub inet_namespace: NetNs,
     /// The outside world's address.
     pub outside: Ipv4Addr,
+    /// The same of IPv6.
+    pub outside_ipv6: Ipv6Addr,
+    /// The outside world's address in a private range that is not the VPC's.
+    pub corporate: Ipv4Addr,
     /// Subnets in order of their ranges.
     pub subnets: Vec<SubnetStatus>,
     /// Nodes in order of their names.
     pub nodes: Vec<NodeStatus>,
+    /// Instances that are not of the cluster, in order of their names.
+    pub neighbours: Vec<NodeStatus>,
     /// ENIs in order of their ids.
     pub enis: Vec<EniStatus>,
     /// Packets the router refused.
@@ -50,15 +60,19 @@ pub struct SubnetStatus {
     pub id: SubnetId,
     /// Its zone.
     pub zone: String,
+    /// Its `Name` tag, or nothing.
+    pub name: String,
     /// Its range.
     pub cidr: Ipv4Net,
+    /// Its IPv6 range, if it has one.
+    pub ipv6_cidr: Option<Ipv6Net>,
     /// Addresses nobody has.
     pub free_addresses: u32,
     /// Whole free /28 blocks.
     pub free_blocks: u32,
 }
 
-/// One node.
+/// One node, or one neighbour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
     /// Its name in the lab.
@@ -71,6 +85,8 @@ pub struct NodeStatus {
     pub zone: String,
     /// Its own address.
     pub address: Ipv4Addr,
+    /// Its own IPv6 address, if it has one.
+    pub ipv6: Option<Ipv6Addr>,
     /// Its namespace.
     pub namespace: NetNs,
 }
@@ -88,10 +104,20 @@ pub struct EniStatus {
     pub status: String,
     /// The node it is attached to, by name, and the device index.
     pub attached: Option<(String, u32)>,
-    /// Its own address.
-    pub primary_address: Ipv4Addr,
+    /// The network card it is attached to; 0 also while it is not attached.
+    pub card: u32,
+    /// EC2's word for what it carries: `interface`, `efa`, `efa-only`.
+    pub interface_type: String,
+    /// The link's name in the node, while it has one; what carries no IP never has.
+    pub link: Option<IfName>,
+    /// Its own address; an `efa-only` one has none.
+    pub primary_address: Option<Ipv4Addr>,
     /// Secondary addresses.
     pub addresses: Vec<Ipv4Addr>,
     /// Delegated prefixes.
     pub prefixes: Vec<Ipv4Net>,
+    /// IPv6 addresses, its own first.
+    pub ipv6_addresses: Vec<Ipv6Addr>,
+    /// Delegated IPv6 prefixes.
+    pub ipv6_prefixes: Vec<Ipv6Net>,
 }

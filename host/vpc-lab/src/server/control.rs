@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::world::World;
 use crate::lab::control::{MAX_LINE, Reply, Request};
+use crate::lab::deed::Deed;
 
 /// Takes the place of a socket that an earlier process left; the lab's lock says that it is gone.
 pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -40,6 +41,7 @@ async fn answer(client: UnixStream, world: &Arc<World>, stop: &Notify) -> io::Re
     let mut line = String::new();
     (&mut client).take(MAX_LINE).read_line(&mut line).await?;
     let reply = match serde_json::from_str(&line) {
+        Ok(Request::Perform(deed)) => perform(world, deed).await,
         Ok(Request::Status) => status(world).await,
         Ok(Request::Stop) => {
             stop.notify_one();
@@ -58,5 +60,15 @@ async fn status(world: &Arc<World>) -> Reply {
     match tokio::task::spawn_blocking(move || world.status()).await {
         Ok(status) => Reply::Status(Box::new(status)),
         Err(error) => Reply::Refused { why: format!("look at the world: {error}") },
+    }
+}
+
+/// The network's tools block, too.
+async fn perform(world: &Arc<World>, deed: Deed) -> Reply {
+    let world = Arc::clone(world);
+    match tokio::task::spawn_blocking(move || world.perform(&deed)).await {
+        Ok(Ok(())) => Reply::Done,
+        Ok(Err(error)) => Reply::Refused { why: error.to_string() },
+        Err(error) => Reply::Refused { why: format!("let others do something: {error}") },
     }
 }

@@ -8,12 +8,17 @@ use enid_core::time::Timestamp;
 use enid_core::wiring::gateway_of;
 use enid_sim::ec2::Ec2;
 use enid_sim::ec2::instance::Instance;
-use enid_sim::ec2::interface::NetworkInterface;
-use ipnet::Ipv4Net;
+use enid_sim::ec2::interface::{InterfaceType, NetworkInterface};
+use enid_sim::ec2::refusal::CallError;
+use enid_sim::ec2::vpc::Vpc;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::fabric::{Fabric, FabricEni, FabricError, OUTSIDE};
-use crate::lab::landscape::REGION;
-use crate::lab::region::Region;
+use crate::fabric::{
+    CORPORATE, Fabric, FabricEni, FabricError, Footprint, Ground, OUTSIDE, OUTSIDE_V6, Primary,
+};
+use crate::lab::deed::Deed;
+use crate::lab::landscape::{EC2_ADDRESS, IMDS_ADDRESS, REGION};
+use crate::lab::region::{self, Region};
 use crate::lab::status::{EniStatus, NodeStatus, Status, SubnetStatus};
 use crate::lab::{ec2_endpoint, imds_endpoint};
 use crate::wire::{lock, now};
@@ -26,6 +31,8 @@ pub(crate) struct World {
     vpc: VpcId,
     /// Node names by instance.
     nodes: BTreeMap<InstanceId, String>,
+    /// Names of instances that are not of the cluster.
+    neighbours: BTreeMap<InstanceId, String>,
 }
 
 /// The fabric and how far it has followed the model.
@@ -38,9 +45,9 @@ struct Network {
 
 impl World {
     pub(crate) fn new(name: String, region: Region, fabric: Fabric) -> Self {
-        let Region { ec2, vpc, nodes } = region;
+        let Region { ec2, vpc, nodes, neighbours } = region;
         let network = Mutex::new(Network { fabric, shown: None, diverged: Vec::new() });
-        Self { name, ec2: Arc::new(Mutex::new(ec2)), network, vpc, nodes }
+        Self { name, ec2: Arc::new(Mutex::new(ec2)), network, vpc, nodes, neighbours }
     }
 
     /// The model, for the endpoints.
@@ -52,15 +59,16 @@ impl World {
     pub(crate) fn settle(&self) {
         // Taken first, and held: two callers must not show an older world after a newer one.
         let mut network = self.network();
-        let (generation, wanted) = {
+        let (generation, ground, wanted) = {
             let mut ec2 = lock(&self.ec2);
             ec2.advance(now());
             if network.shown == Some(ec2.generation()) {
                 return;
             }
-            (ec2.generation(), self.plugged(&ec2))
+            (ec2.generation(), ground(&ec2, &self.vpc), self.plugged(&ec2))
         };
-        match network.fabric.converge(&wanted) {
+        let lain = network.fabric.lie_on(&ground).map_err(|failure| vec![failure]);
+        match lain.and_then(|_| network.fabric.converge(&wanted)) {
             Ok(changes) => {
                 tracing::debug!(?changes, generation, "network follows");
                 network.shown = Some(generation);
@@ -72,6 +80,13 @@ impl World {
                 tracing::error!(failures = ?network.diverged, "the network does not follow EC2");
             }
         }
+    }
+
+    /// Lets others do something in the VPC, and the network show it.
+    pub(crate) fn perform(&self, deed: &Deed) -> Result<(), CallError> {
+        region::perform(&mut lock(&self.ec2), &self.vpc, deed)?;
+        self.settle();
+        Ok(())
     }
 
     /// When the model next changes by itself.
@@ -93,40 +108,32 @@ impl World {
             .map(|subnet| SubnetStatus {
                 id: subnet.id.clone(),
                 zone: subnet.zone.clone(),
+                name: subnet.tags.get("Name").cloned().unwrap_or_default(),
                 cidr: subnet.cidr,
+                ipv6_cidr: subnet.ipv6_cidr,
                 free_addresses: subnet.free(),
                 free_blocks: subnet.free_blocks(),
             })
             .collect();
         subnets.sort_by_key(|subnet| subnet.cidr);
-        let mut nodes: Vec<NodeStatus> = ec2
-            .instances()
-            .filter_map(|instance| {
-                let name = self.nodes.get(&instance.id)?;
-                let primary = ec2.interfaces_of(&instance.id).find(|eni| is_primary(instance, eni))?;
-                Some(NodeStatus {
-                    name: name.clone(),
-                    instance: instance.id.clone(),
-                    instance_type: instance.instance_type.name.clone(),
-                    zone: instance.zone.clone(),
-                    address: primary.primary,
-                    namespace: footprint.nodes.get(name)?.clone(),
-                })
-            })
-            .collect();
-        nodes.sort_by(|a, b| a.name.cmp(&b.name));
+        let groups = ec2.security_groups().filter(|group| group.vpc == self.vpc);
         Status {
             name: self.name.clone(),
             region: REGION.to_owned(),
             ec2_endpoint: ec2_endpoint(),
             imds_endpoint: imds_endpoint(),
             vpc: self.vpc.clone(),
+            ranges: ec2.vpcs().filter(|vpc| vpc.id == self.vpc).flat_map(ranges).collect(),
+            security_groups: groups.map(|group| (group.name.clone(), group.id.clone())).collect(),
             vpc_namespace: footprint.vpc.clone(),
             inet_namespace: footprint.inet.clone(),
             outside: OUTSIDE,
+            outside_ipv6: OUTSIDE_V6,
+            corporate: CORPORATE,
             subnets,
-            nodes,
-            enis: ec2.interfaces().map(|eni| self.eni_status(eni)).collect(),
+            nodes: dwellers(&ec2, footprint, &self.nodes),
+            neighbours: dwellers(&ec2, footprint, &self.neighbours),
+            enis: ec2.interfaces().map(|eni| self.eni_status(eni, &network.fabric)).collect(),
             drops: drops.unwrap_or_default(),
             calls: ec2.calls().into_iter().map(|(call, count)| (call.to_owned(), count)).collect(),
             diverged,
@@ -138,25 +145,35 @@ impl World {
         self.network.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn eni_status(&self, eni: &NetworkInterface) -> EniStatus {
+    /// What an instance is called in the lab.
+    fn dweller(&self, instance: &InstanceId) -> Option<&String> {
+        self.nodes.get(instance).or_else(|| self.neighbours.get(instance))
+    }
+
+    fn eni_status(&self, eni: &NetworkInterface, fabric: &Fabric) -> EniStatus {
         let attached = eni.attachment.as_ref();
         EniStatus {
             id: eni.id.clone(),
             mac: eni.mac,
             subnet: eni.subnet.clone(),
             status: attached.map_or("available", |at| at.state.as_str()).to_owned(),
-            attached: attached.and_then(|at| Some((self.nodes.get(&at.instance)?.clone(), at.seat.device))),
+            attached: attached.and_then(|at| Some((self.dweller(&at.instance)?.clone(), at.seat.device))),
+            card: attached.map_or(0, |at| at.seat.card),
+            interface_type: eni.interface_type.as_str().to_owned(),
+            link: fabric.ifname(&eni.id).cloned(),
             primary_address: eni.primary,
             addresses: eni.secondary.clone(),
             prefixes: eni.prefixes.clone(),
+            ipv6_addresses: eni.ipv6_addresses.clone(),
+            ipv6_prefixes: eni.ipv6_prefixes.clone(),
         }
     }
 
-    /// The ENIs whose links nodes have. Instances that are no nodes of the lab live in EC2 only.
+    /// The ENIs whose links namespaces have. Other instances live in EC2 only.
     fn plugged(&self, ec2: &Ec2) -> Vec<FabricEni> {
         let mut plugged = Vec::new();
         for instance in ec2.instances() {
-            let Some(node) = self.nodes.get(&instance.id) else { continue };
+            let Some(node) = self.dweller(&instance.id) else { continue };
             plugged.extend(
                 ec2.interfaces_of(&instance.id)
                     .filter(|eni| eni.is_plugged())
@@ -167,17 +184,61 @@ impl World {
     }
 }
 
+/// Instances that have a name and a namespace, in order of their names.
+fn dwellers(ec2: &Ec2, footprint: &Footprint, names: &BTreeMap<InstanceId, String>) -> Vec<NodeStatus> {
+    let found = ec2.instances().filter_map(|instance| {
+        let name = names.get(&instance.id)?;
+        let primary = ec2.interfaces_of(&instance.id).find(|eni| is_primary(instance, eni))?;
+        Some(NodeStatus {
+            name: name.clone(),
+            instance: instance.id.clone(),
+            instance_type: instance.instance_type.name.clone(),
+            zone: instance.zone.clone(),
+            address: primary.primary?,
+            ipv6: primary.ipv6_addresses.first().copied(),
+            namespace: footprint.nodes.get(name)?.clone(),
+        })
+    });
+    let mut dwellers: Vec<NodeStatus> = found.collect();
+    dwellers.sort_by(|a, b| a.name.cmp(&b.name));
+    dwellers
+}
+
+/// What the network lies on: the VPC's ranges, and the router in each of its subnets.
+pub(super) fn ground(ec2: &Ec2, vpc: &VpcId) -> Ground {
+    let gateways = ec2.subnets().filter(|subnet| subnet.vpc == *vpc).map(|subnet| gateway_of(subnet.cidr));
+    Ground {
+        ranges: ec2.vpcs().filter(|known| known.id == *vpc).flat_map(ranges).collect(),
+        router_addresses: gateways.chain([EC2_ADDRESS, IMDS_ADDRESS]).collect(),
+    }
+}
+
+fn ranges(vpc: &Vpc) -> impl Iterator<Item = IpNet> + '_ {
+    let (ipv4, ipv6) = (vpc.cidrs.iter().copied(), vpc.ipv6_cidrs.iter().copied());
+    ipv4.map(IpNet::from).chain(ipv6.map(IpNet::from))
+}
+
+/// The link of an attached ENI; an EFA-only one has none.
 fn link_of(ec2: &Ec2, instance: &Instance, node: &str, eni: &NetworkInterface) -> Option<FabricEni> {
+    match eni.interface_type {
+        InterfaceType::Interface | InterfaceType::Efa => {}
+        InterfaceType::EfaOnly => return None,
+    }
     let subnet = ec2.subnet(&eni.subnet)?.cidr;
-    let device = eni.attachment.as_ref()?.seat.device;
-    let own = Ipv4Net::new(eni.primary, subnet.prefix_len()).ok()?;
+    let primary = Primary {
+        address: Ipv4Net::new(eni.primary?, subnet.prefix_len()).ok()?,
+        gateway: gateway_of(subnet),
+        ipv6: eni.ipv6_addresses.first().copied(),
+    };
+    let ipv4 = eni.addresses().map(Ipv4Net::from).chain(eni.prefixes.iter().copied());
+    let ipv6 = eni.ipv6_addresses.iter().copied().map(Ipv6Net::from).chain(eni.ipv6_prefixes.iter().copied());
     Some(FabricEni {
         id: eni.id.clone(),
         node: node.to_owned(),
-        ifname: format!("eth{device}").parse().ok()?,
+        seat: eni.attachment.as_ref()?.seat,
         mac: eni.mac,
-        primary: is_primary(instance, eni).then(|| (own, gateway_of(subnet))),
-        addresses: eni.addresses().map(Ipv4Net::from).chain(eni.prefixes.iter().copied()).collect(),
+        primary: is_primary(instance, eni).then_some(primary),
+        addresses: ipv4.map(IpNet::from).chain(ipv6.map(IpNet::from)).collect(),
     })
 }
 

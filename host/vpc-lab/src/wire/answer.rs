@@ -6,12 +6,14 @@ use enid_sim::ec2::assignment::Given;
 use enid_sim::ec2::call::Call;
 use enid_sim::ec2::describe::{Page, Query};
 use enid_sim::ec2::instance::Instance;
+use enid_sim::ec2::ipv6::Ipv6Given;
 use enid_sim::ec2::refusal::{CallError, Code};
+use ipnet::Ipv4Net;
 
 use super::form::{Form, missing};
 use super::request;
 use super::resource::{
-    instance, instance_type, interface, security_group, state, subnet, tagged_resource, vpc, zone,
+    instance, instance_type, interface, security_group, state, subnet, tagged_resource, vpc, vpc_range, zone,
 };
 use super::xml::Xml;
 
@@ -20,7 +22,9 @@ pub(super) fn answer(ec2: &mut Ec2, now: Timestamp, call: Call, form: &Form) -> 
     form.ignore(&["Action", "Version"]);
     let mut world = World { ec2, now, call, form };
     match call {
+        Call::AssignIpv6Addresses => world.assign_ipv6(),
         Call::AssignPrivateIpAddresses => world.assign(),
+        Call::AssociateVpcCidrBlock => world.associate(),
         Call::AttachNetworkInterface => world.attach(),
         Call::CreateNetworkInterface => world.create(),
         Call::CreateTags => world.create_tags(),
@@ -38,6 +42,7 @@ pub(super) fn answer(ec2: &mut Ec2, now: Timestamp, call: Call, form: &Form) -> 
         Call::ModifyNetworkInterfaceAttribute => world.modify(),
         Call::RunInstances => world.run(),
         Call::TerminateInstances => world.terminate(),
+        Call::UnassignIpv6Addresses => world.unassign_ipv6(),
         Call::UnassignPrivateIpAddresses => world.unassign(),
     }
 }
@@ -74,6 +79,42 @@ impl World<'_> {
         self.checked()?;
         self.ec2.unassign_private_ip_addresses(self.now, &request)?;
         Ok(done())
+    }
+
+    fn assign_ipv6(&mut self) -> Result<Xml, CallError> {
+        let request = request::assign_ipv6(self.form)?;
+        self.checked()?;
+        let Ipv6Given { addresses, prefixes } = self.ec2.assign_ipv6_addresses(self.now, &request)?;
+        let mut xml = Xml::default();
+        xml.leaf("networkInterfaceId", &request.eni);
+        xml.texts("assignedIpv6Addresses", addresses);
+        xml.texts("assignedIpv6PrefixSet", prefixes);
+        Ok(xml)
+    }
+
+    fn unassign_ipv6(&mut self) -> Result<Xml, CallError> {
+        let request = request::unassign_ipv6(self.form)?;
+        self.checked()?;
+        self.ec2.unassign_ipv6_addresses(self.now, &request)?;
+        let mut xml = Xml::default();
+        xml.leaf("networkInterfaceId", &request.eni);
+        xml.texts("unassignedIpv6Addresses", request.addresses);
+        xml.texts("unassignedIpv6PrefixSet", request.prefixes);
+        Ok(xml)
+    }
+
+    fn associate(&mut self) -> Result<Xml, CallError> {
+        let id = request::vpc(self.form.required("VpcId")?)?;
+        let cidr: Ipv4Net = self.form.parsed("CidrBlock")?.ok_or_else(|| missing("CidrBlock"))?;
+        self.checked()?;
+        let vpc = self.ec2.associate_vpc_cidr_block(self.now, &id, cidr)?;
+        let mut xml = Xml::default();
+        xml.leaf("vpcId", &id);
+        let index = vpc.cidrs.iter().position(|range| *range == cidr);
+        if let Some(index) = index {
+            xml.element("cidrBlockAssociation", |xml| vpc_range(xml, &vpc, index, &cidr));
+        }
+        Ok(xml)
     }
 
     fn create(&mut self) -> Result<Xml, CallError> {

@@ -1,6 +1,6 @@
 //! Parameters of a request as the model's own requests.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use enid_core::ids::{EniAttachmentId, EniId, InstanceId, SecurityGroupId, SubnetId, VpcId};
@@ -9,11 +9,11 @@ use enid_sim::ec2::Tags;
 use enid_sim::ec2::assignment::{AssignPrivateIpAddresses, UnassignPrivateIpAddresses};
 use enid_sim::ec2::describe::Query;
 use enid_sim::ec2::filter::Filter;
-use enid_sim::ec2::instance::RunInstances;
-use enid_sim::ec2::interface::{CreateNetworkInterface, InterfaceChange, Secondary};
+use enid_sim::ec2::instance::{FurtherInterface, RunInstances};
+use enid_sim::ec2::interface::{CreateNetworkInterface, InterfaceChange, InterfaceType, Secondary};
+use enid_sim::ec2::ipv6::{AssignIpv6Addresses, Ipv6Supply, UnassignIpv6Addresses};
 use enid_sim::ec2::refusal::{CallError, Code};
-
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use super::form::{Form, invalid, missing};
 
@@ -96,18 +96,25 @@ pub(super) fn query<Id>(
 }
 
 pub(super) fn create_network_interface(form: &Form) -> Result<CreateNetworkInterface, CallError> {
-    let subnet = subnet(form.required("SubnetId")?)?;
-    only_plain_interfaces(form)?;
     let mut tags = tag_specifications(form, &["network-interface"])?;
-    let (primary, secondary) = addresses_at_birth(form)?;
     Ok(CreateNetworkInterface {
-        subnet,
-        primary,
-        secondary,
-        groups: form.list("SecurityGroupId").into_iter().map(group).collect::<Result<_, _>>()?,
-        description: form.text("Description").unwrap_or_default().to_owned(),
         tags: tags.pop().unwrap_or_default(),
         client_token: form.text("ClientToken").map(str::to_owned),
+        ..new_interface(form)?
+    })
+}
+
+/// What an interface to be made is, on its own or with its instance.
+fn new_interface(form: &Form) -> Result<CreateNetworkInterface, CallError> {
+    let (primary, secondary) = addresses_at_birth(form)?;
+    Ok(CreateNetworkInterface {
+        primary,
+        secondary,
+        ipv6: ipv6_at_birth(form)?,
+        interface_type: interface_type(form)?,
+        groups: form.list("SecurityGroupId").into_iter().map(group).collect::<Result<_, _>>()?,
+        description: form.text("Description").unwrap_or_default().to_owned(),
+        ..CreateNetworkInterface::within(subnet(form.required("SubnetId")?)?)
     })
 }
 
@@ -120,47 +127,68 @@ pub(super) fn run_instances(form: &Form) -> Result<RunInstances, CallError> {
     if min > count {
         return Err(invalid(&min.to_string(), "MinCount"));
     }
-    let mut interfaces = form.members("NetworkInterface");
-    if interfaces.len() > 1 {
-        return Err(unsupported("This model launches instances with their primary network interface only."));
-    }
-    let own = interfaces.pop();
-    let settings = own.as_ref().unwrap_or(form);
-    if own.is_some() {
-        let nested = |name| form.text(name).is_some() || !form.list(name).is_empty();
-        if ["SubnetId", "SecurityGroupId", "PrivateIpAddress"].into_iter().any(nested) {
-            return Err(CallError::Refused {
-                code: Code::InvalidParameterCombination,
-                message: "Network interfaces and an instance-level subnet ID, security groups or private address may not be specified on the same request".to_owned(),
-            });
-        }
-        if settings.parsed::<u32>("DeviceIndex")?.is_some_and(|index| index != 0) {
-            return Err(invalid("not 0", "NetworkInterface.1.DeviceIndex"));
-        }
-        settings.ignore(&["NetworkCardIndex"]);
-        only_plain_interfaces(settings)?;
-    }
     let mut tags = tag_specifications(form, &["instance", "network-interface"])?;
     let (eni_tags, tags) = (tags.pop().unwrap_or_default(), tags.pop().unwrap_or_default());
-    let (primary, secondary) = addresses_at_birth(settings)?;
-    let request = RunInstances {
+    let (first, further) = launched_interfaces(form)?;
+    Ok(RunInstances {
         instance_type,
-        subnet: subnet(settings.required("SubnetId")?)?,
         count,
         image,
-        primary,
-        secondary,
-        groups: settings.list("SecurityGroupId").into_iter().map(group).collect::<Result<_, _>>()?,
         tags,
         eni_tags,
-        delete_on_termination: settings.flag("DeleteOnTermination")?.unwrap_or(true),
+        subnet: first.interface.subnet,
+        primary: first.interface.primary,
+        secondary: first.interface.secondary,
+        ipv6: first.interface.ipv6,
+        interface_type: first.interface.interface_type,
+        groups: first.interface.groups,
+        delete_on_termination: first.delete_on_termination,
+        further,
         client_token: form.text("ClientToken").map(str::to_owned),
-    };
-    if let Some(own) = own {
-        own.ignore(&["Description", "AssociatePublicIpAddress"]);
-        own.finish()?;
+    })
+}
+
+/// The primary interface and the others: said by the instance itself, or one by one.
+fn launched_interfaces(form: &Form) -> Result<(FurtherInterface, Vec<FurtherInterface>), CallError> {
+    let members = form.members("NetworkInterface");
+    if members.is_empty() {
+        let own = FurtherInterface {
+            seat: Seat::PRIMARY,
+            interface: new_interface(form)?,
+            delete_on_termination: true,
+        };
+        return Ok((own, Vec::new()));
     }
-    Ok(request)
+    let nested = |name| form.text(name).is_some() || !form.list(name).is_empty();
+    if ["SubnetId", "SecurityGroupId", "PrivateIpAddress"].into_iter().any(nested) {
+        return Err(CallError::Refused {
+            code: Code::InvalidParameterCombination,
+            message: "Network interfaces and an instance-level subnet ID, security groups or private address may not be specified on the same request".to_owned(),
+        });
+    }
+    let mut interfaces = members.iter().map(launched_interface).collect::<Result<Vec<_>, _>>()?;
+    match interfaces.iter().position(|interface| interface.seat == Seat::PRIMARY) {
+        Some(at) => Ok((interfaces.remove(at), interfaces)),
+        None => Err(CallError::Refused {
+            code: Code::InvalidParameterCombination,
+            message: "A network interface with device index 0 and network card index 0 is required."
+                .to_owned(),
+        }),
+    }
+}
+
+fn launched_interface(form: &Form) -> Result<FurtherInterface, CallError> {
+    form.ignore(&["AssociatePublicIpAddress"]);
+    let interface = FurtherInterface {
+        seat: Seat {
+            card: form.parsed("NetworkCardIndex")?.unwrap_or(0),
+            device: form.parsed("DeviceIndex")?.unwrap_or(0),
+        },
+        interface: new_interface(form)?,
+        delete_on_termination: form.flag("DeleteOnTermination")?.unwrap_or(true),
+    };
+    form.finish()?;
+    Ok(interface)
 }
 
 pub(super) fn seat(form: &Form) -> Result<Seat, CallError> {
@@ -209,6 +237,20 @@ pub(super) fn unassign(form: &Form) -> Result<UnassignPrivateIpAddresses, CallEr
         eni: eni(form.required("NetworkInterfaceId")?)?,
         addresses: form.parsed_list("PrivateIpAddress")?,
         prefixes: form.parsed_list("Ipv4Prefix")?,
+    })
+}
+
+pub(super) fn assign_ipv6(form: &Form) -> Result<AssignIpv6Addresses, CallError> {
+    let eni = eni(form.required("NetworkInterfaceId")?)?;
+    let (addresses, prefixes) = (form.parsed_list("Ipv6Addresses")?, form.parsed_list("Ipv6Prefix")?);
+    Ok(AssignIpv6Addresses { eni, supply: ipv6(form, addresses, prefixes)? })
+}
+
+pub(super) fn unassign_ipv6(form: &Form) -> Result<UnassignIpv6Addresses, CallError> {
+    Ok(UnassignIpv6Addresses {
+        eni: eni(form.required("NetworkInterfaceId")?)?,
+        addresses: form.parsed_list("Ipv6Addresses")?,
+        prefixes: form.parsed_list("Ipv6Prefix")?,
     })
 }
 
@@ -295,10 +337,51 @@ fn secondary(form: &Form, exact: Vec<Ipv4Addr>, prefixes: Vec<Ipv4Net>) -> Resul
     }
 }
 
-fn only_plain_interfaces(form: &Form) -> Result<(), CallError> {
+fn ipv6_at_birth(form: &Form) -> Result<Ipv6Supply, CallError> {
+    let addresses = form.members("Ipv6Addresses").into_iter().map(|member| {
+        let address = member.parsed("Ipv6Address")?.ok_or_else(|| missing("Ipv6Addresses.Ipv6Address"))?;
+        member.finish()?;
+        Ok(address)
+    });
+    let addresses = addresses.collect::<Result<_, CallError>>()?;
+    let prefixes = form.members("Ipv6Prefix").into_iter().map(|member| {
+        let prefix = member.parsed("Ipv6Prefix")?.ok_or_else(|| missing("Ipv6Prefix"))?;
+        member.finish()?;
+        Ok(prefix)
+    });
+    let prefixes = prefixes.collect::<Result<_, CallError>>()?;
+    ipv6(form, addresses, prefixes)
+}
+
+/// IPv6 supply, said in one of the four ways that EC2 knows; a count of zero says that there shall be none.
+fn ipv6(form: &Form, exact: Vec<Ipv6Addr>, prefixes: Vec<Ipv6Net>) -> Result<Ipv6Supply, CallError> {
+    let count: Option<u32> = form.parsed("Ipv6AddressCount")?;
+    let prefix_count: Option<u32> = form.parsed("Ipv6PrefixCount")?;
+    let mut ways = Vec::new();
+    ways.extend(count.filter(|count| *count > 0).map(Ipv6Supply::Addresses));
+    ways.extend(prefix_count.filter(|count| *count > 0).map(Ipv6Supply::Prefixes));
+    ways.extend((!exact.is_empty()).then_some(Ipv6Supply::ExactAddresses(exact)));
+    ways.extend((!prefixes.is_empty()).then_some(Ipv6Supply::ExactPrefixes(prefixes)));
+    match (ways.pop(), ways.is_empty()) {
+        (Some(way), true) => Ok(way),
+        (None, _) if count.is_none() => Ok(Ipv6Supply::Usual),
+        (None, _) => Ok(Ipv6Supply::Addresses(0)),
+        // Another code than for IPv4, where EC2 speaks of a combination.
+        (Some(_), false) => Err(CallError::Refused {
+            code: Code::InvalidParameterValue,
+            message: "Only one of ipv6-addresses, ipv6-address-count, ipv6-prefixes and ipv6-prefix-count may be given."
+                .to_owned(),
+        }),
+    }
+}
+
+fn interface_type(form: &Form) -> Result<InterfaceType, CallError> {
     match form.text("InterfaceType") {
-        None | Some("interface") => Ok(()),
-        Some(_) => Err(unsupported("This model makes network interfaces of type 'interface' only.")),
+        None | Some("interface") => Ok(InterfaceType::Interface),
+        Some("efa") => Ok(InterfaceType::Efa),
+        Some("efa-only") => Ok(InterfaceType::EfaOnly),
+        Some("branch" | "trunk") => Err(unsupported("This model has no trunk and branch interfaces.")),
+        Some(other) => Err(invalid(other, "InterfaceType")),
     }
 }
 

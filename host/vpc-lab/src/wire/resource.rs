@@ -8,6 +8,7 @@ use enid_sim::ec2::interface::{InterfaceAttachment, NetworkInterface};
 use enid_sim::ec2::tagging::TaggedResource;
 use enid_sim::ec2::vpc::{SecurityGroup, Subnet, Vpc};
 use enid_sim::ec2::{Ec2, Tags};
+use ipnet::Ipv4Net;
 
 use super::xml::Xml;
 
@@ -36,18 +37,24 @@ fn interface_core(xml: &mut Xml, ec2: &Ec2, eni: &NetworkInterface) {
     xml.leaf("ownerId", &ec2.config().account);
     xml.leaf("status", if eni.attachment.is_some() { "in-use" } else { "available" });
     xml.leaf("macAddress", eni.mac);
-    xml.leaf("privateIpAddress", eni.primary);
-    xml.leaf("privateDnsName", ec2.private_dns_name(eni.primary));
+    if let Some(primary) = eni.primary {
+        xml.leaf("privateIpAddress", primary);
+        xml.leaf("privateDnsName", ec2.private_dns_name(primary));
+    }
     xml.leaf("sourceDestCheck", eni.source_dest_check);
-    xml.leaf("interfaceType", "interface");
+    xml.leaf("interfaceType", eni.interface_type.as_str());
     groups(xml, ec2, &eni.groups);
     xml.set("privateIpAddressesSet", eni.addresses(), |xml, address| {
         xml.leaf("privateIpAddress", address);
         xml.leaf("privateDnsName", ec2.private_dns_name(address));
-        xml.leaf("primary", address == eni.primary);
+        xml.leaf("primary", eni.primary == Some(address));
     });
     xml.set("ipv4PrefixSet", &eni.prefixes, |xml, prefix| xml.leaf("ipv4Prefix", prefix));
-    xml.set("ipv6AddressesSet", None::<()>, |_, ()| {});
+    xml.set("ipv6AddressesSet", &eni.ipv6_addresses, |xml, address| {
+        xml.leaf("ipv6Address", address);
+        xml.leaf("isPrimaryIpv6", false);
+    });
+    xml.set("ipv6PrefixSet", &eni.ipv6_prefixes, |xml, prefix| xml.leaf("ipv6Prefix", prefix));
 }
 
 fn attachment(xml: &mut Xml, at: &InterfaceAttachment) {
@@ -69,7 +76,8 @@ pub(super) fn instance(xml: &mut Xml, ec2: &Ec2, instance: &Instance, index: usi
     xml.leaf("instanceType", &instance.instance_type.name);
     xml.leaf("amiLaunchIndex", index);
     xml.leaf("launchTime", instance.launched.rfc3339());
-    xml.leaf("privateDnsName", primary.map_or(String::new(), |eni| ec2.private_dns_name(eni.primary)));
+    let address = primary.and_then(|eni| eni.primary);
+    xml.leaf("privateDnsName", address.map_or(String::new(), |address| ec2.private_dns_name(address)));
     xml.leaf("dnsName", "");
     xml.leaf("reason", "");
     xml.element("placement", |xml| {
@@ -82,7 +90,12 @@ pub(super) fn instance(xml: &mut Xml, ec2: &Ec2, instance: &Instance, index: usi
     if let Some(eni) = primary {
         xml.leaf("subnetId", &instance.subnet);
         xml.leaf("vpcId", &instance.vpc);
-        xml.leaf("privateIpAddress", eni.primary);
+        if let Some(address) = address {
+            xml.leaf("privateIpAddress", address);
+        }
+        if let Some(address) = eni.ipv6_addresses.first() {
+            xml.leaf("ipv6Address", address);
+        }
         xml.leaf("sourceDestCheck", eni.source_dest_check);
         groups(xml, ec2, &eni.groups);
     }
@@ -154,9 +167,14 @@ pub(super) fn subnet(xml: &mut Xml, ec2: &Ec2, subnet: &Subnet) {
     xml.leaf("availabilityZoneId", ec2.zone_id(&subnet.zone));
     xml.leaf("defaultForAz", false);
     xml.leaf("mapPublicIpOnLaunch", false);
-    xml.leaf("assignIpv6AddressOnCreation", false);
+    xml.leaf("assignIpv6AddressOnCreation", subnet.ipv6_cidr.is_some());
     xml.leaf("ipv6Native", false);
-    xml.set("ipv6CidrBlockAssociationSet", None::<()>, |_, ()| {});
+    xml.set("ipv6CidrBlockAssociationSet", &subnet.ipv6_cidr, |xml, cidr| {
+        let own = subnet.id.as_str().trim_start_matches("subnet-");
+        xml.leaf("associationId", format!("subnet-cidr-assoc-{own}"));
+        xml.leaf("ipv6CidrBlock", cidr);
+        xml.element("ipv6CidrBlockState", |xml| xml.leaf("state", "associated"));
+    });
     tags(xml, &subnet.tags);
 }
 
@@ -169,15 +187,30 @@ pub(super) fn vpc(xml: &mut Xml, ec2: &Ec2, vpc: &Vpc) {
         xml.leaf("cidrBlock", cidr);
     }
     xml.set("cidrBlockAssociationSet", vpc.cidrs.iter().enumerate(), |xml, (index, cidr)| {
-        let own = vpc.id.as_str().trim_start_matches("vpc-");
-        xml.leaf("associationId", format!("vpc-cidr-assoc-{own}{index}"));
-        xml.leaf("cidrBlock", cidr);
-        xml.element("cidrBlockState", |xml| xml.leaf("state", "associated"));
+        vpc_range(xml, vpc, index, cidr);
+    });
+    xml.set("ipv6CidrBlockAssociationSet", vpc.ipv6_cidrs.iter().enumerate(), |xml, (index, cidr)| {
+        xml.leaf("associationId", association(vpc, &format!("6{index}")));
+        xml.leaf("ipv6CidrBlock", cidr);
+        xml.element("ipv6CidrBlockState", |xml| xml.leaf("state", "associated"));
+        xml.leaf("networkBorderGroup", &ec2.config().region);
+        xml.leaf("ipv6Pool", "Amazon");
     });
     xml.leaf("dhcpOptionsId", "default");
     xml.leaf("instanceTenancy", "default");
     xml.leaf("isDefault", false);
     tags(xml, &vpc.tags);
+}
+
+/// `VpcCidrBlockAssociation` of the VPC's range at `index`.
+pub(super) fn vpc_range(xml: &mut Xml, vpc: &Vpc, index: usize, cidr: &Ipv4Net) {
+    xml.leaf("associationId", association(vpc, &index.to_string()));
+    xml.leaf("cidrBlock", cidr);
+    xml.element("cidrBlockState", |xml| xml.leaf("state", "associated"));
+}
+
+fn association(vpc: &Vpc, which: &str) -> String {
+    format!("vpc-cidr-assoc-{}{which}", vpc.id.as_str().trim_start_matches("vpc-"))
 }
 
 /// `SecurityGroup`; its rules are the ones of a default group, since none are modelled.

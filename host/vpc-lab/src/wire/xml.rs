@@ -56,6 +56,11 @@ impl Xml {
         });
     }
 
+    /// `name` with one `item` per text.
+    pub(super) fn texts(&mut self, name: &str, texts: impl IntoIterator<Item = impl ToString>) {
+        self.element(name, |xml| texts.into_iter().for_each(|text| xml.leaf("item", text)));
+    }
+
     /// `nextToken`, if there is a next page.
     pub(super) fn next_token(&mut self, token: Option<&str>) {
         if let Some(token) = token {
