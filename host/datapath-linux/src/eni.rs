@@ -4,16 +4,14 @@
 use enid_core::ids::Mac;
 use enid_core::wiring::{EniWiring, MAIN_TABLE};
 use enid_engine::ports::DatapathError;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::address;
+use crate::family::Family;
 use crate::link::{self, Link};
 use crate::netlink::{Netlink, Request, failed};
 use crate::route::{self, Route};
 use crate::rule::{self, Rule};
-
-/// Requests sent at once when a table is emptied.
-const CHUNK: usize = 16;
 
 /// The link of an ENI. Links stacked on it share its MAC and come later, so the oldest one is the ENI's.
 pub(crate) fn link_of(netlink: &mut Netlink, mac: Mac) -> Result<Link, DatapathError> {
@@ -33,14 +31,18 @@ pub(crate) fn set_up(netlink: &mut Netlink, eni: &EniWiring) -> Result<(), Datap
         .map_err(|error| failed(format!("add the address of {}", eni.eni), error))?;
     // Images that configure every address of an ENI would make the node answer for its pods. They go first:
     // while they are there ours may be their secondary, and leave with them.
-    for other in address::on_link(netlink, link.index, dev)?.into_iter().filter(|address| *address != own) {
-        netlink.apply(vec![address::delete(other, link.index, dev)])?;
+    for held in address::on_link(netlink, Family::Ipv4, link.index, dev)? {
+        if held.net != IpNet::V4(own) {
+            netlink.apply(vec![address::delete(held.net, link.index, dev)])?;
+        }
     }
-    let subnet = Route { to: eni.subnet.trunc(), via: None, link: Some(link.index), table: MAIN_TABLE };
+    let gateway = eni.gateway().into();
+    let subnet =
+        Route { to: eni.subnet.trunc().into(), via: None, link: Some(link.index), table: MAIN_TABLE };
     netlink.apply(vec![
         address::add_to_eni(own, link.index, dev),
-        route::replace(&Route::to_neighbour(eni.gateway(), link.index, table), dev),
-        route::replace(&Route::default_via(eni.gateway(), link.index, table), dev),
+        route::replace(&Route::to_neighbour(gateway, link.index, table), dev),
+        route::replace(&Route::default_via(gateway, link.index, table), dev),
         rule::add(&Rule::from_eni(eni)),
         // An address that somebody else configured brought it; through it, the node's own traffic to the
         // subnet would leave by the wrong ENI.
@@ -62,7 +64,7 @@ pub(crate) fn tear_down(netlink: &mut Netlink, eni: &EniWiring) -> Result<(), Da
             | DatapathError::Kernel { .. }),
         ) => return Err(other),
     };
-    let routes = route::in_table(netlink, table)?;
+    let routes = route::in_table(netlink, Family::Ipv4, table)?;
     let mut requests: Vec<Request> = routes
         .iter()
         .filter(|route| route.link == Some(link.index))
@@ -70,11 +72,7 @@ pub(crate) fn tear_down(netlink: &mut Netlink, eni: &EniWiring) -> Result<(), Da
         .collect();
     // Routes through the gateway before the route to the gateway.
     requests.reverse();
-    while !requests.is_empty() {
-        let rest = requests.split_off(requests.len().min(CHUNK));
-        netlink.apply(std::mem::replace(&mut requests, rest))?;
-    }
-    Ok(())
+    netlink.apply_in_batches(requests)
 }
 
 fn secondary_table(eni: &EniWiring) -> Result<u32, DatapathError> {

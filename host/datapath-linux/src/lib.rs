@@ -4,35 +4,44 @@
 //! all come in as [`enid_core::wiring`]. It never talks to EC2, keeps no state on disk, and never enters a
 //! namespace on a thread that is not its own.
 //!
-//! Three threads do the work. *pods* serves ADD and DEL and reads no table on that path; *node* does what may
-//! take long (ENIs, nftables, checks); *reaper* deletes the veths of dead pods in groups. Each keeps one
-//! rtnetlink socket in the node's namespace. A pod's namespace is entered only to open a socket there, which
-//! stays bound to it after the thread has come home.
+//! Four threads do the work. *pods* serves ADD and DEL and reads no table on that path; *dad* answers the
+//! pods whose IPv6 addresses the kernel does not use at once; *node* does what may take long (ENIs, nftables,
+//! checks); *reaper* deletes the veths of dead pods in groups. A pod's namespace is entered only to open
+//! sockets there, which stay bound to it after the thread has come home, and to switch IPv6 on for an IPv6
+//! pod.
 //!
-//! rtnetlink is spoken with `netlink-packet-route` messages over a plain `netlink-sys` socket, not through the
-//! `rtnetlink` crate: that one sends a message at a time and awaits its answer on an executor, while a pod's
-//! whole set-up here is four datagrams on a thread that may change its namespace.
+//! rtnetlink is spoken with `netlink-packet-route` messages over a plain `netlink-sys` socket, not through
+//! the `rtnetlink` crate: that one sends a message at a time and awaits its answer on an executor, while a
+//! pod's whole set-up here is four datagrams on a thread that may change its namespace.
+//!
+//! A pod's links are wired one after the other, each with all its addresses, and undone together. Both
+//! families take the same path; an IPv4 pod does nothing on it for the other family's sake.
 //!
 //! Ownership hangs on the host veth. A route is removed only while it leads to the veth of the pod being
-//! unwired, and rules only together with such a route or when no route is left, so that a late DEL cannot hurt
-//! the next owner of the address.
+//! unwired, and rules only together with such a route or when no route is left, so that a late DEL cannot
+//! hurt the next owner of the address.
 //!
 //! | module | its noun |
 //! |---|---|
 //! | [`LinuxDatapath`] (here) | the port's implementation: a queue to each thread |
 //! | `thread` | the threads and the jobs they take |
 //! | `pod` | one pod's wiring, unwiring, and undoing |
+//! | `dad` | pods whose IPv6 addresses the kernel does not use yet |
 //! | `inspection` | what the kernel has for a pod against what it should have |
-//! | `eni`, `node`, `nft`, `sysctl` | secondary ENIs; node-wide rules and settings |
+//! | `eni`, `node`, `sysctl` | secondary ENIs; node-wide rules and settings |
+//! | `ruleset`, `nft` | the text of our nftables tables, and who applies it |
 //! | `reaper` | deferred deletion of host veths |
 //! | `namespace` | the node's network namespace, and visits to a pod's |
 //! | `netlink` | batches, dumps and refusals |
 //! | `link`, `address`, `route`, `rule` | the messages, and the views on the kernel's answers |
+//! | `family` | IPv4, IPv6, and what differs between them |
 
 #![forbid(unsafe_code)]
 
 mod address;
+mod dad;
 mod eni;
+mod family;
 mod inspection;
 mod link;
 mod namespace;
@@ -43,6 +52,7 @@ mod pod;
 mod reaper;
 mod route;
 mod rule;
+mod ruleset;
 mod sysctl;
 mod thread;
 
@@ -69,18 +79,38 @@ pub struct DatapathOptions {
     pub veth_prefix: VethPrefix,
     /// The nftables program, looked for in `PATH` unless it has a directory.
     pub nft: PathBuf,
+    /// Whether pods' IPv6 addresses are looked for on the link before they are used.
+    pub duplicate_address_detection: Dad,
+}
+
+/// What happens to a pod's IPv6 address before it is used (RFC 4862, section 5.4).
+///
+/// Either way a pod is answered only when the kernel says of all its addresses that they can be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dad {
+    /// It can be used at once. A pod's link has two ends and both are ours, and the VPC gives an address to
+    /// one ENI only: there is nobody to find, and looking takes one to two seconds of every ADD.
+    #[default]
+    Skip,
+    /// The kernel asks the link first. The pod waits for that, other pods do not; a duplicate fails the ADD.
+    Perform,
 }
 
 impl Default for DatapathOptions {
     fn default() -> Self {
-        Self { node: None, veth_prefix: VethPrefix::default(), nft: PathBuf::from("nft") }
+        Self {
+            node: None,
+            veth_prefix: VethPrefix::default(),
+            nft: PathBuf::from("nft"),
+            duplicate_address_detection: Dad::default(),
+        }
     }
 }
 
 /// The kernel of this machine as the engine's [`Datapath`].
 ///
 /// Dropping it ends its threads, after they have finished what is queued and deleted every doomed veth; this
-/// blocks for some tens of milliseconds.
+/// blocks for some tens of milliseconds, or as long as pods still wait for IPv6 addresses.
 #[derive(Debug)]
 pub struct LinuxDatapath {
     queues: Option<Queues>,
@@ -109,7 +139,8 @@ impl LinuxDatapath {
             reaper: None,
         };
         datapath.reaper = Some(thread::spawn_reaper(&node, datapath.doom.clone())?);
-        datapath.workers.push(thread::spawn_pods(&node, pod_jobs, datapath.doom.clone())?);
+        let dad = options.duplicate_address_detection;
+        datapath.workers.push(thread::spawn_pods(&node, pod_jobs, datapath.doom.clone(), dad)?);
         datapath.workers.push(thread::spawn_node(
             &node,
             node_jobs,

@@ -3,8 +3,8 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use enid_core::ids::{IfName, Mac};
-use enid_core::wiring::PodWiring;
-use enid_engine::ports::{DatapathError, Wired};
+use enid_core::wiring::PodLink;
+use enid_engine::ports::{DatapathError, Macs};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
@@ -72,14 +72,14 @@ impl Link {
 /// one per CPU and takes them out of use again, a grace period for each end. The host end is not born up, either:
 /// looking for it would make the kernel notice that it has no carrier, and that waits for one more.
 /// The host end's MAC is ours so that udev does not replace it; the pod end's, so that nobody need ask for it.
-pub(crate) fn create_veth(pod: &PodWiring, netns: BorrowedFd<'_>, macs: Wired) -> Request {
+pub(crate) fn create_veth(pod: &PodLink, netns: BorrowedFd<'_>, macs: Macs) -> Request {
     let mut inside = LinkMessage::default();
     inside.attributes = vec![
         LinkAttribute::IfName(pod.ifname.as_str().to_owned()),
         LinkAttribute::NumTxQueues(1),
         LinkAttribute::NumRxQueues(1),
         LinkAttribute::Mtu(pod.mtu),
-        LinkAttribute::Address(macs.pod_mac.0.to_vec()),
+        LinkAttribute::Address(macs.pod.0.to_vec()),
         LinkAttribute::NetNsFd(netns.as_raw_fd()),
     ];
     let mut outside = LinkMessage::default();
@@ -88,7 +88,7 @@ pub(crate) fn create_veth(pod: &PodWiring, netns: BorrowedFd<'_>, macs: Wired) -
         LinkAttribute::NumTxQueues(1),
         LinkAttribute::NumRxQueues(1),
         LinkAttribute::Mtu(pod.mtu),
-        LinkAttribute::Address(macs.host_mac.0.to_vec()),
+        LinkAttribute::Address(macs.host.0.to_vec()),
         LinkAttribute::LinkInfo(vec![
             LinkInfo::Kind(InfoKind::Veth),
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(inside))),

@@ -1,4 +1,5 @@
-//! Network namespaces: the node's own, and a pod's for as long as it takes to open a socket there.
+//! Network namespaces: the node's own, and a pod's for as long as it takes to open a socket or set a switch
+//! there.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,7 +9,7 @@ use rustix::fs::{fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::netlink::{Netlink, failed};
+use crate::netlink::failed;
 
 /// The file system that namespace descriptors live on (`NSFS_MAGIC`).
 const NSFS: u64 = 0x6e73_6673;
@@ -35,17 +36,21 @@ impl NodeNamespace {
         Ok(Self { fd, identity })
     }
 
-    /// Opens a netlink socket inside a pod. The thread is back in its own namespace when this returns.
-    pub(crate) fn open_inside(&self, pod: BorrowedFd<'_>) -> Result<Netlink, DatapathError> {
+    /// Does `work` inside a pod. The thread is back in its own namespace when this returns.
+    pub(crate) fn inside<T>(
+        &self,
+        pod: BorrowedFd<'_>,
+        work: impl FnOnce() -> Result<T, DatapathError>,
+    ) -> Result<T, DatapathError> {
         self.admit(pod)?;
         enter(pod).map_err(|error| match error {
             Errno::INVAL => bad("the descriptor is a namespace of another kind"),
             other => failed("enter the pod's network namespace", other),
         })?;
-        let socket = Netlink::open();
+        let done = work();
         // A thread that cannot come home would wire the next pod into this one: it must not go on.
         enter(self.fd.as_fd()).expect("invariant: our own namespace can be entered again");
-        socket.map_err(|error| failed("open a netlink socket in the pod's network namespace", error))
+        done
     }
 
     /// Refuses everything that is not a namespace descriptor, and the node's own namespace.

@@ -22,7 +22,7 @@ const RECEIVE_BYTES: usize = 32 * 1024;
 const DUMP_ATTEMPTS: u32 = 16;
 /// A dump is cut off here: a node has some thousand routes and rules, a million is not a node.
 const DUMP_ENTRIES: usize = 1 << 20;
-/// A batch is one pod's work at most.
+/// A batch is the work on one link of a pod at most.
 const BATCH_REQUESTS: usize = 16;
 /// `NLMSGERR_ATTR_MSG`: the kernel's own words about a refusal.
 const EXTACK_TEXT: u16 = 1;
@@ -98,8 +98,8 @@ pub(crate) struct Netlink {
 
 impl Netlink {
     /// Opens the socket in the calling thread's network namespace.
-    pub(crate) fn open() -> io::Result<Self> {
-        let socket = Socket::new(NETLINK_ROUTE)?;
+    pub(crate) fn open() -> Result<Self, DatapathError> {
+        let socket = Socket::new(NETLINK_ROUTE).map_err(|error| failed("open a netlink socket", error))?;
         // Refusals come with the kernel's words and without a copy of the request. Strict checking
         // makes dumps honour their filters. Kernels before 4.20 lack some of this and do without.
         let _ = socket.set_cap_ack(true);
@@ -110,7 +110,7 @@ impl Netlink {
 
     /// Sends all requests at once and says what became of each. The kernel goes on after a refusal.
     pub(crate) fn batch(&mut self, requests: Vec<Request>) -> Result<Vec<Answer>, DatapathError> {
-        assert!(!requests.is_empty() && requests.len() <= BATCH_REQUESTS, "a batch is one pod's work");
+        assert!(!requests.is_empty() && requests.len() <= BATCH_REQUESTS, "a batch is one link's work");
         let count = requests.len() as u32;
         let first = self.sequence.wrapping_add(1);
         self.sequence = self.sequence.wrapping_add(count);
@@ -155,6 +155,15 @@ impl Netlink {
     pub(crate) fn apply(&mut self, requests: Vec<Request>) -> Result<(), DatapathError> {
         let answers = self.batch(requests)?;
         answers.iter().find_map(Answer::refusal).map_or(Ok(()), |error| Err(error.clone()))
+    }
+
+    /// Any number of requests, in order, a batch at a time until one is refused.
+    pub(crate) fn apply_in_batches(&mut self, mut requests: Vec<Request>) -> Result<(), DatapathError> {
+        while !requests.is_empty() {
+            let rest = requests.split_off(requests.len().min(BATCH_REQUESTS));
+            self.apply(std::mem::replace(&mut requests, rest))?;
+        }
+        Ok(())
     }
 
     /// One request that reads one thing; `None` when the kernel says it is not there.

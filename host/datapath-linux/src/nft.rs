@@ -1,118 +1,24 @@
-//! Our own nftables table: source translation of pods' off-VPC traffic, and the marks that bring replies back
-//! through the primary ENI. Replaced as a whole in one transaction, which drops no packet.
+//! Runs `nft`: our tables are replaced as a whole in one transaction, which drops no packet.
 
-use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use enid_core::wiring::{MARK, NodeWiring, SnatPorts};
 use enid_engine::ports::DatapathError;
-use ipnet::Ipv4Net;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use crate::family::Family;
 use crate::netlink::failed;
+use crate::ruleset::{Ruleset, table_name};
 
 /// `nft` talks to the kernel only; on a healthy node it takes some milliseconds.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// A listing of our own table with a thousand ranges is some 30 KiB.
+/// A listing of one of our tables with a thousand ranges is some 30 KiB.
 const OUTPUT_BYTES: usize = 1 << 20;
 
-/// The text of our table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Ruleset(String);
-
-impl Ruleset {
-    /// Our table for this wiring, `primary` being the link of the primary ENI.
-    pub(crate) fn of(node: &NodeWiring, primary: &str) -> Result<Self, DatapathError> {
-        let attempt = "write the nftables rules";
-        if node.vpc_cidrs.is_empty() {
-            return Err(failed(
-                attempt,
-                "without a single VPC range all traffic would count as leaving the VPC",
-            ));
-        }
-        if !primary.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte)) {
-            return Err(failed(
-                attempt,
-                format_args!("the name of the link `{primary}` cannot be written there"),
-            ));
-        }
-        // One transaction: whatever was there is gone and the new table is there, or nothing has happened.
-        let mut text = String::from("add table ip enid\ndelete table ip enid\n");
-        if node.node_port || node.snat.is_some() {
-            Self::write(&mut text, node, primary).expect("invariant: writing to a string succeeds");
-        }
-        Ok(Self(text))
-    }
-
-    fn write(text: &mut String, node: &NodeWiring, primary: &str) -> std::fmt::Result {
-        let pods = format!("iifname \"{}*\"", node.veth_prefix.as_str());
-        writeln!(text, "table ip enid {{")?;
-        if node.snat.is_some() {
-            write_set(text, "vpc", &node.vpc_cidrs)?;
-            write_set(text, "exclude", &node.snat_exclude)?;
-        }
-        if node.node_port {
-            // Before kube-proxy translates the destination, while it is still an address of the primary ENI.
-            writeln!(text, "\tchain node-port {{")?;
-            writeln!(text, "\t\ttype filter hook prerouting priority mangle; policy accept;")?;
-            writeln!(
-                text,
-                "\t\tiifname \"{primary}\" fib daddr . iif type local ct mark set ct mark or {MARK:#x}"
-            )?;
-            writeln!(text, "\t}}")?;
-        }
-        // After kube-proxy has translated the destination: a Service's address says nothing about where the
-        // packet goes. A filter chain, because a translated connection skips all later nat chains.
-        writeln!(text, "\tchain pods {{")?;
-        writeln!(text, "\t\ttype filter hook prerouting priority -90; policy accept;")?;
-        if node.snat.is_some() {
-            writeln!(text, "\t\t{pods} ct state new jump leaving")?;
-        }
-        writeln!(text, "\t\t{pods} ct mark and {MARK:#x} == {MARK:#x} meta mark set meta mark or {MARK:#x}")?;
-        writeln!(text, "\t}}")?;
-        if let Some(ports) = node.snat {
-            writeln!(text, "\tchain leaving {{")?;
-            writeln!(text, "\t\tfib daddr type local return")?;
-            writeln!(text, "\t\tip daddr @vpc return")?;
-            writeln!(text, "\t\tip daddr @exclude return")?;
-            writeln!(text, "\t\tct mark set ct mark or {MARK:#x}")?;
-            writeln!(text, "\t}}")?;
-            let ports = match ports {
-                SnatPorts::Prng => " fully-random",
-                SnatPorts::HashRandom => " random",
-                SnatPorts::None => "",
-            };
-            writeln!(text, "\tchain translate {{")?;
-            writeln!(text, "\t\ttype nat hook postrouting priority srcnat; policy accept;")?;
-            writeln!(text, "\t\tip daddr @vpc return")?;
-            writeln!(text, "\t\tip daddr @exclude return")?;
-            // Branch ENIs of pods with their own security groups translate nothing.
-            writeln!(text, "\t\toifname \"vlan*\" return")?;
-            writeln!(text, "\t\tfib daddr type local return")?;
-            writeln!(text, "\t\tcounter snat to {}{ports}", node.primary_address)?;
-            writeln!(text, "\t}}")?;
-        }
-        writeln!(text, "}}")
-    }
-}
-
-/// Overlapping ranges are merged here: `nft` refuses them in a set.
-fn write_set(text: &mut String, name: &str, ranges: &[Ipv4Net]) -> std::fmt::Result {
-    let mut ranges = Ipv4Net::aggregate(&ranges.to_vec());
-    ranges.sort();
-    write!(text, "\tset {name} {{ type ipv4_addr; flags interval; ")?;
-    if !ranges.is_empty() {
-        let ranges: Vec<String> = ranges.iter().map(ToString::to_string).collect();
-        write!(text, "elements = {{ {} }}; ", ranges.join(", "))?;
-    }
-    writeln!(text, "}}")
-}
-
-/// Runs `nft`, and remembers what our table looked like after it was last written.
+/// Runs `nft`, and remembers what our tables looked like after they were last written.
 pub(crate) struct Nft {
     program: PathBuf,
     applied: Option<(Ruleset, String)>,
@@ -124,29 +30,46 @@ impl Nft {
         Self { program, applied: None }
     }
 
-    /// Makes our table this one, unless the kernel still has it exactly as it was written.
+    /// Makes our tables these, unless the kernel still has them exactly as they were written.
     pub(crate) fn apply(&mut self, ruleset: &Ruleset) -> Result<(), DatapathError> {
+        let standing = self.standing()?;
         if let Some((applied, listing)) = &self.applied
             && applied == ruleset
-            && *listing == self.listing()?
+            && *listing == self.listing(&standing)?
         {
             return Ok(());
         }
         self.applied = None;
-        self.run(&["-f", "-"], &ruleset.0)
-            .map_err(|why| failed("replace the nftables table `ip enid`", why))?;
-        self.applied = Some((ruleset.clone(), self.listing()?));
+        if let Some(transaction) = ruleset.transaction(&standing) {
+            self.run(&["-f", "-"], &transaction)
+                .map_err(|why| failed("replace the nftables tables `enid`", why))?;
+        }
+        self.applied = Some((ruleset.clone(), self.listing(&self.standing()?)?));
         Ok(())
     }
 
-    /// Our table without its counters' values; empty when it is not there.
-    fn listing(&self) -> Result<String, DatapathError> {
-        let attempt = "read the nftables table `ip enid`";
-        let tables = self.run(&["list", "tables", "ip"], "").map_err(|why| failed(attempt, why))?;
-        if !tables.lines().any(|line| line.trim() == "table ip enid") {
-            return Ok(String::new());
+    /// The families whose table of ours is there.
+    fn standing(&self) -> Result<Vec<Family>, DatapathError> {
+        let tables =
+            self.run(&["list", "tables"], "").map_err(|why| failed("list the nftables tables", why))?;
+        let is_there = |family: &Family| {
+            tables.lines().any(|line| line.trim().strip_prefix("table ") == Some(table_name(*family)))
+        };
+        Ok([Family::Ipv4, Family::Ipv6].into_iter().filter(is_there).collect())
+    }
+
+    /// Our tables without their counters' values.
+    fn listing(&self, standing: &[Family]) -> Result<String, DatapathError> {
+        let mut listing = String::new();
+        for family in standing {
+            let name = table_name(*family);
+            let mut arguments = vec!["--stateless", "list", "table"];
+            arguments.extend(name.split(' '));
+            listing += &self
+                .run(&arguments, "")
+                .map_err(|why| failed(format!("read the nftables table `{name}`"), why))?;
         }
-        self.run(&["--stateless", "list", "table", "ip", "enid"], "").map_err(|why| failed(attempt, why))
+        Ok(listing)
     }
 
     /// Runs `nft` in the calling thread's network namespace.
@@ -234,88 +157,4 @@ fn read_some(from: &mut impl Read, into: &mut Vec<u8>) -> Result<bool, String> {
     }
     into.extend_from_slice(&chunk[..length]);
     Ok(length > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(snat: Option<SnatPorts>, node_port: bool) -> NodeWiring {
-        NodeWiring {
-            primary_mac: "02:00:00:00:00:01".parse().unwrap(),
-            primary_address: "10.10.10.20".parse().unwrap(),
-            veth_prefix: Default::default(),
-            vpc_cidrs: vec!["10.10.0.0/16".parse().unwrap(), "10.11.0.0/16".parse().unwrap()],
-            snat_exclude: vec!["10.12.0.0/16".parse().unwrap()],
-            snat,
-            node_port,
-        }
-    }
-
-    fn text(node: &NodeWiring) -> String {
-        Ruleset::of(node, "eth0").unwrap().0
-    }
-
-    #[test]
-    fn every_setting_replaces_the_table_in_one_transaction() {
-        for snat in [None, Some(SnatPorts::Prng), Some(SnatPorts::HashRandom), Some(SnatPorts::None)] {
-            for node_port in [false, true] {
-                assert!(
-                    text(&node(snat, node_port)).starts_with("add table ip enid\ndelete table ip enid\n")
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn the_chains_follow_the_settings() {
-        for (snat, node_port, node_port_chain, pods, leaving, translation) in [
-            (Some(SnatPorts::Prng), true, true, true, true, true),
-            (None, true, true, true, false, false),
-            (Some(SnatPorts::Prng), false, false, true, true, true),
-            (None, false, false, false, false, false),
-        ] {
-            let text = text(&node(snat, node_port));
-            for (chain, there) in [
-                ("node-port", node_port_chain),
-                ("pods", pods),
-                ("leaving", leaving),
-                ("translate", translation),
-            ] {
-                assert_eq!(text.contains(&format!("chain {chain} ")), there, "{chain} in\n{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn ports_are_chosen_as_configured() {
-        let line = |ports| {
-            text(&node(Some(ports), false)).lines().find(|l| l.contains("snat to")).unwrap().to_owned()
-        };
-        assert!(line(SnatPorts::Prng).ends_with("snat to 10.10.10.20 fully-random"));
-        assert!(line(SnatPorts::HashRandom).ends_with("snat to 10.10.10.20 random"));
-        assert!(line(SnatPorts::None).ends_with("snat to 10.10.10.20"));
-    }
-
-    #[test]
-    fn overlapping_ranges_are_merged() {
-        let mut node = node(Some(SnatPorts::Prng), false);
-        node.snat_exclude =
-            ["10.12.4.0/24", "10.12.0.0/16", "10.12.4.0/24"].map(|net| net.parse().unwrap()).to_vec();
-        assert!(text(&node).contains("elements = { 10.12.0.0/16 }"));
-    }
-
-    #[test]
-    fn a_node_without_vpc_ranges_is_refused() {
-        let mut node = node(Some(SnatPorts::Prng), true);
-        node.vpc_cidrs.clear();
-        assert!(Ruleset::of(&node, "eth0").is_err());
-    }
-
-    #[test]
-    fn a_link_name_cannot_smuggle_rules_in() {
-        for name in ["eth0\"", "eth*", "a;b", "a{b"] {
-            assert!(Ruleset::of(&node(None, true), name).is_err(), "{name}");
-        }
-    }
 }

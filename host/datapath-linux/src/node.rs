@@ -1,29 +1,43 @@
-//! What holds for the whole node: forwarding, the mark rule, our nftables table.
+//! What holds for the whole node: forwarding, the rules that no pod and no ENI owns, our nftables tables.
 
 use enid_core::wiring::NodeWiring;
 use enid_engine::ports::DatapathError;
 
 use crate::eni;
+use crate::family::Family;
 use crate::netlink::Netlink;
-use crate::nft::{Nft, Ruleset};
+use crate::nft::Nft;
 use crate::rule::{self, Rule};
+use crate::ruleset::Ruleset;
 use crate::sysctl;
 
-/// Brings the node to its wiring. Marks are only set while the rule that they need is there.
+/// Brings the node to its wiring, making before breaking: the rules that marks need are there before anything
+/// is marked, and those of earlier settings go when nothing is marked their way any more.
 pub(crate) fn set_up(netlink: &mut Netlink, nft: &mut Nft, node: &NodeWiring) -> Result<(), DatapathError> {
     let primary = eni::link_of(netlink, node.primary_mac)?;
     let ruleset = Ruleset::of(node, &primary.name)?;
-    sysctl::forward()?;
-    if marks(node) {
-        sysctl::accept_asymmetric_paths(&primary.name)?;
-        netlink.apply(vec![rule::add(&Rule::mark())])?;
-        nft.apply(&ruleset)
-    } else {
-        nft.apply(&ruleset)?;
-        netlink.apply(vec![rule::delete(&Rule::mark())])
+    sysctl::forward_ipv4()?;
+    // The packets of node-local IPv6 addresses are forwarded, too.
+    if node.families.ipv6() || node.egress.is_some() {
+        sysctl::forward_ipv6(&primary.name)?;
     }
+    if ruleset.marks(Family::Ipv4) {
+        sysctl::accept_asymmetric_paths(&primary.name)?;
+    }
+    let mut standing = Vec::new();
+    for family in Family::spoken() {
+        standing.extend(rule::all(netlink, *family)?);
+    }
+    let wanted = rules(node, &ruleset);
+    let missing = wanted.iter().filter(|rule| !standing.contains(rule));
+    netlink.apply_in_batches(missing.map(rule::add).collect())?;
+    nft.apply(&ruleset)?;
+    let stale = standing.iter().filter(|rule| rule.is_node_wide() && !wanted.contains(rule));
+    netlink.apply_in_batches(stale.map(rule::delete).collect())
 }
 
-fn marks(node: &NodeWiring) -> bool {
-    node.node_port || node.snat.is_some()
+fn rules(node: &NodeWiring, ruleset: &Ruleset) -> Vec<Rule> {
+    let marked = [Family::Ipv4, Family::Ipv6].into_iter().filter(|family| ruleset.marks(*family));
+    let services = node.external_services.iter().map(|range| Rule::to_service(*range));
+    marked.map(|family| Rule::mark(family, node.mark)).chain(services).collect()
 }

@@ -1,19 +1,24 @@
-//! One pod's wiring: made in four batches, unmade in three, undone completely when it fails half way.
+//! One pod's wiring: made in four batches a link, unmade in three, undone completely when it fails half way.
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use enid_core::ids::Mac;
-use enid_core::wiring::{MAIN_TABLE, PodWiring};
-use enid_engine::ports::{DatapathError, Wired};
-use ipnet::Ipv4Net;
+use enid_core::ids::{IfName, Mac};
+use enid_core::wiring::{MAIN_TABLE, PodLink, PodWiring};
+use enid_engine::ports::{DatapathError, Macs, Wired};
+use ipnet::IpNet;
 use rustix::io::Errno;
 
+use crate::Dad;
 use crate::address;
-use crate::inspection::{self, Inside};
+use crate::dad::{Candidate, Claimed, Watch};
+use crate::family::Family;
+use crate::inspection::{self, Inside, Nth};
 use crate::link::{self, DOOMED, Link};
 use crate::namespace::NodeNamespace;
-use crate::netlink::{Answer, Netlink, failed};
+use crate::netlink::{Answer, Netlink, Request, failed};
 use crate::reaper::Doom;
 use crate::route::{self, Route};
 use crate::rule::{self, Rule};
@@ -27,9 +32,25 @@ pub(crate) struct PodWirer {
     namespace: NodeNamespace,
     netlink: Netlink,
     doom: Doom,
+    dad: Dad,
     ipv6: bool,
     random: RandomState,
     macs_made: u64,
+}
+
+/// The wirer in the hands of two threads: the one that wires, and the one that gives up pods whose addresses
+/// turn out to be somebody else's. Nobody holds it while he waits for something.
+#[derive(Clone)]
+pub(crate) struct SharedWirer(Arc<Mutex<PodWirer>>);
+
+impl SharedWirer {
+    pub(crate) fn new(wirer: PodWirer) -> Self {
+        Self(Arc::new(Mutex::new(wirer)))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, PodWirer> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Both ends of a new pair, by index in their namespaces.
@@ -39,44 +60,120 @@ struct Pair {
     inside: u32,
 }
 
+/// A link of a pod that is there, with what would have to go if the pod failed.
+pub(crate) struct Made {
+    veth: IfName,
+    pair: Pair,
+    macs: Macs,
+    /// The host's rules that came with it.
+    rules: Vec<Rule>,
+    /// The pod's own.
+    rules_inside: Vec<Rule>,
+}
+
+impl Made {
+    fn new(nth: Nth<'_>, pair: Pair, macs: Macs, rules: Vec<Rule>) -> Self {
+        let inside = nth.link.addresses().filter_map(|(address, _)| Rule::inside_pod(address, nth.index));
+        Self { veth: nth.link.host_veth.clone(), pair, macs, rules, rules_inside: inside.collect() }
+    }
+}
+
+/// How far a pod has come when all its links are there.
+pub(crate) enum Progress {
+    /// It can be answered.
+    Wired(Wired),
+    /// The kernel does not use all of its addresses yet.
+    Tentative(Box<Candidate>),
+}
+
+impl Candidate {
+    /// What the pod is answered with.
+    pub(crate) fn wired(&self) -> Wired {
+        Wired(self.made.iter().map(|made| made.macs).collect())
+    }
+
+    /// The host end of its first interface, which stands for it in messages.
+    pub(crate) fn veth(&self) -> &str {
+        self.made.first().map_or("no link", |made| made.veth.as_str())
+    }
+}
+
 /// What was in the way of a new pair.
 enum InTheWay {
     /// Exactly what was asked for: an ADD repeated.
-    AlreadyWired(Wired),
+    AlreadyWired(Made),
     /// A leftover, now gone.
     Cleared,
 }
 
 impl PodWirer {
     /// Works from `namespace`, which the calling thread has settled in.
-    pub(crate) fn new(namespace: NodeNamespace, doom: Doom) -> Result<Self, DatapathError> {
-        let netlink = Netlink::open().map_err(|error| failed("open a netlink socket", error))?;
+    pub(crate) fn new(namespace: NodeNamespace, doom: Doom, dad: Dad) -> Result<Self, DatapathError> {
+        let netlink = Netlink::open()?;
         let ipv6 = sysctl::has_ipv6();
-        Ok(Self { namespace, netlink, doom, ipv6, random: RandomState::new(), macs_made: 0 })
+        Ok(Self { namespace, netlink, doom, dad, ipv6, random: RandomState::new(), macs_made: 0 })
     }
 
     /// Wires a pod; afterwards either all of it is there or nothing.
-    pub(crate) fn wire(&mut self, pod: &PodWiring, netns: BorrowedFd<'_>) -> Result<Wired, DatapathError> {
-        let mut inside = self.namespace.open_inside(netns)?;
-        for _ in 0..CREATE_ATTEMPTS {
-            let macs = Wired { host_mac: self.random_mac(), pod_mac: self.random_mac() };
-            if let Some(pair) = self.create(pod, netns, macs)? {
-                return self.complete(pod, &mut inside, pair, macs);
+    pub(crate) fn wire(&mut self, pod: &PodWiring, netns: BorrowedFd<'_>) -> Result<Progress, DatapathError> {
+        let (mut inside, watch) = self.namespace.inside(netns, || {
+            let watch = pod.links().any(has_ipv6).then(Watch::open).transpose()?;
+            Ok((Netlink::open()?, watch))
+        })?;
+        let mut made = Vec::new();
+        let mut addresses = Vec::new();
+        for (index, link) in pod.links().enumerate() {
+            match self.wire_link(Nth { index, link }, netns, &mut inside) {
+                Ok(link) => made.push(link),
+                Err(error) => return Err(self.with_undo(error, |wirer| wirer.undo(&made, &mut inside))),
             }
-            match self.clear_the_way(pod, &mut inside)? {
-                InTheWay::AlreadyWired(macs) => return Ok(macs),
+            let index = made[index].pair.inside;
+            addresses.extend(link.addresses().filter_map(|(address, _)| match address {
+                IpAddr::V4(_) => None,
+                IpAddr::V6(address) => Some(Claimed { address, link: index, dev: link.ifname.clone() }),
+            }));
+        }
+        let Some(watch) = watch else {
+            return Ok(Progress::Wired(Wired(made.iter().map(|made| made.macs).collect())));
+        };
+        let mut candidate = Box::new(Candidate { made, addresses, inside, watch });
+        match candidate.is_settled() {
+            Ok(true) => Ok(Progress::Wired(candidate.wired())),
+            Ok(false) => Ok(Progress::Tentative(candidate)),
+            Err(error) => Err(self.abandon(*candidate, error)),
+        }
+    }
+
+    /// Undoes a pod whose addresses cannot be used.
+    pub(crate) fn abandon(&mut self, mut candidate: Candidate, error: DatapathError) -> DatapathError {
+        self.with_undo(error, |wirer| wirer.undo(&candidate.made, &mut candidate.inside))
+    }
+
+    fn wire_link(
+        &mut self,
+        nth: Nth<'_>,
+        netns: BorrowedFd<'_>,
+        inside: &mut Netlink,
+    ) -> Result<Made, DatapathError> {
+        for _ in 0..CREATE_ATTEMPTS {
+            let macs = Macs { host: self.random_mac(), pod: self.random_mac() };
+            if let Some(pair) = self.create(nth.link, netns, macs)? {
+                return self.complete(nth, netns, inside, pair, macs);
+            }
+            match self.clear_the_way(nth, inside)? {
+                InTheWay::AlreadyWired(made) => return Ok(made),
                 InTheWay::Cleared => {}
             }
         }
-        Err(failed(format!("create veth {}", pod.host_veth), "its name is taken again and again"))
+        Err(failed(format!("create veth {}", nth.link.host_veth), "its name is taken again and again"))
     }
 
     /// Creates the pair; `None` when one of its names is taken.
     fn create(
         &mut self,
-        pod: &PodWiring,
+        pod: &PodLink,
         netns: BorrowedFd<'_>,
-        macs: Wired,
+        macs: Macs,
     ) -> Result<Option<Pair>, DatapathError> {
         let mut answers = self
             .netlink
@@ -105,61 +202,81 @@ impl PodWirer {
 
     fn complete(
         &mut self,
-        pod: &PodWiring,
+        nth: Nth<'_>,
+        netns: BorrowedFd<'_>,
         inside: &mut Netlink,
         pair: Pair,
-        macs: Wired,
-    ) -> Result<Wired, DatapathError> {
-        let dev = pod.ifname.as_str();
-        let [gateway, default] = Route::of_pod(pair.inside);
-        // The host end first: the pod end is opened with a carrier then, and can send at once.
-        let host_end_up = self.netlink.apply(vec![link::end_up(pair.outside, pod.host_veth.as_str())]);
-        let pod_side = host_end_up.and_then(|()| {
-            inside.apply(vec![
-                link::loopback_up(),
-                link::end_up(pair.inside, dev),
-                address::add_to_pod(pod.address, pair.inside, dev),
-                route::add(&gateway, dev),
-                route::add(&default, dev),
-                address::gateway_is(macs.host_mac, pair.inside, dev),
-            ])
-        });
-        if let Err(error) = pod_side {
-            return Err(self.with_undo(error, |wirer| wirer.delete_pair(pod, pair)));
+        macs: Macs,
+    ) -> Result<Made, DatapathError> {
+        let both_ends = self
+            .ready_host_end(nth.link, pair)
+            // The host end first: the pod end is opened with a carrier then, and can send at once.
+            .and_then(|()| self.ready_pod_end(nth, netns, inside, pair, macs));
+        if let Err(error) = both_ends {
+            let made = Made::new(nth, pair, macs, Vec::new());
+            return Err(self.with_undo(error, |wirer| wirer.undo(&[made], inside)));
         }
-        if self.ipv6
-            && let Err(error) = sysctl::refuse_router_advertisements(&pod.host_veth)
-        {
-            return Err(self.with_undo(error, |wirer| wirer.delete_pair(pod, pair)));
-        }
-        let mut requests = vec![
-            route::replace(
-                &Route::to_neighbour(pod.address, pair.outside, MAIN_TABLE),
-                pod.host_veth.as_str(),
-            ),
-            rule::add(&Rule::to_pod(pod)),
-            rule::delete_from_pod(pod),
-        ];
-        requests.extend(Rule::from_pod(pod).as_ref().map(rule::add));
-        // The host end waits for the kernel to notice its carrier and drops all packets until then: the first
-        // ARP request, and a second is lost. Since Linux 6.8, reading a link makes the kernel notice at once.
-        requests.push(link::find(&pod.host_veth));
-        let answers = match self.netlink.batch(requests) {
+        let host_side = HostSide::of(nth.link, pair, macs);
+        let answers = match self.netlink.batch(host_side.requests) {
             Ok(answers) => answers,
-            Err(error) => return Err(self.with_undo(error, |wirer| wirer.undo(pod, pair, [true, true]))),
+            Err(error) => {
+                let rules = host_side.rules.into_iter().map(|(_, rule)| rule).collect();
+                let made = Made::new(nth, pair, macs, rules);
+                return Err(self.with_undo(error, |wirer| wirer.undo(&[made], inside)));
+            }
         };
         match answers.iter().find_map(Answer::refusal) {
-            None => Ok(macs),
+            None => {
+                let rules = host_side.rules.into_iter().map(|(_, rule)| rule).collect();
+                Ok(Made::new(nth, pair, macs, rules))
+            }
             Some(error) => {
-                let from_pod = pod.table != MAIN_TABLE && answers[3].done();
-                let added = [answers[1].done(), from_pod];
-                Err(self.with_undo(error.clone(), |wirer| wirer.undo(pod, pair, added)))
+                let added = host_side.rules.into_iter().filter(|(position, _)| answers[*position].done());
+                let made = Made::new(nth, pair, macs, added.map(|(_, rule)| rule).collect());
+                Err(self.with_undo(error.clone(), |wirer| wirer.undo(&[made], inside)))
             }
         }
     }
 
+    fn ready_host_end(&mut self, pod: &PodLink, pair: Pair) -> Result<(), DatapathError> {
+        if self.ipv6 {
+            sysctl::refuse_router_advertisements(&pod.host_veth)?;
+        }
+        if has_ipv6(pod) {
+            sysctl::be_a_host_to_the_pod(&pod.host_veth)?;
+        }
+        self.netlink.apply(vec![link::end_up(pair.outside, pod.host_veth.as_str())])
+    }
+
+    fn ready_pod_end(
+        &self,
+        nth: Nth<'_>,
+        netns: BorrowedFd<'_>,
+        inside: &mut Netlink,
+        pair: Pair,
+        macs: Macs,
+    ) -> Result<(), DatapathError> {
+        let pod = nth.link;
+        if has_ipv6(pod) {
+            self.namespace.inside(netns, || sysctl::enable_ipv6(&pod.ifname))?;
+        }
+        let dev = pod.ifname.as_str();
+        let mut requests = vec![link::loopback_up(), link::end_up(pair.inside, dev)];
+        for (address, _) in pod.addresses() {
+            let family = Family::of(address);
+            requests.push(address::add_to_pod(address, self.dad, pair.inside, dev));
+            requests.extend(Rule::inside_pod(address, nth.index).as_ref().map(rule::add));
+            requests.extend(
+                Route::of_pod(family, nth.index, pair.inside).iter().map(|route| route::add(route, dev)),
+            );
+            requests.push(address::answered_by(family.gateway(nth.index), macs.host, pair.inside, dev));
+        }
+        inside.apply(requests)
+    }
+
     /// Finds out what holds a name that the pair needs, and removes it if it is a leftover of ours.
-    fn clear_the_way(&mut self, pod: &PodWiring, inside: &mut Netlink) -> Result<InTheWay, DatapathError> {
+    fn clear_the_way(&mut self, nth: Nth<'_>, inside: &mut Netlink) -> Result<InTheWay, DatapathError> {
+        let pod = nth.link;
         let outside_link = link::by_name(&mut self.netlink, &pod.host_veth)?;
         let inside_link = link::by_name(inside, &pod.ifname)?;
         let taken = || DatapathError::IfNameTaken { ifname: pod.ifname.clone() };
@@ -191,17 +308,24 @@ impl PodWirer {
                 }
                 let mut drift = inspection::host_drift(&mut self.netlink, pod, Some(&outside_link))?;
                 drift.extend(inspection::pod_drift(
-                    pod,
+                    nth,
                     Inside { netlink: inside, outside: Some(&outside_link) },
                 )?);
-                if let (true, Some(host_mac), Some(pod_mac)) =
+                if let (true, Some(host), Some(pod_end)) =
                     (drift.is_empty(), outside_link.mac, inside_link.mac)
                 {
-                    return Ok(InTheWay::AlreadyWired(Wired { host_mac, pod_mac }));
+                    let pair = Pair { outside: outside_link.index, inside: inside_link.index };
+                    let rules = pod.addresses().flat_map(rules_of).collect();
+                    let macs = Macs { host, pod: pod_end };
+                    return Ok(InTheWay::AlreadyWired(Made::new(nth, pair, macs, rules)));
                 }
-                let addresses = address::on_link(inside, inside_link.index, &inside_link.name)?;
-                if addresses.iter().any(|address| *address != Ipv4Net::from(pod.address)) {
-                    return Err(taken());
+                for family in Family::spoken() {
+                    let held = address::on_link(inside, *family, inside_link.index, &inside_link.name)?;
+                    let foreign =
+                        |net: IpNet| !pod.addresses().any(|(address, _)| net == IpNet::from(address));
+                    if held.iter().any(|held| foreign(held.net)) {
+                        return Err(taken());
+                    }
                 }
                 // An attempt that a crash cut short.
                 self.netlink.apply(vec![link::delete(outside_link.index, &outside_link.name)])?;
@@ -223,27 +347,44 @@ impl PodWirer {
             .is_some_and(|other_end| other_end.group == DOOMED && inspection::are_a_pair(&other_end, inside)))
     }
 
-    /// Removes what `pod.host_veth` still owns: rules and route now, the pair soon.
+    /// Removes what the pod's host veths still own: rules and routes now, the pairs soon. One that cannot be
+    /// removed does not keep the others.
     pub(crate) fn unwire(&mut self, pod: &PodWiring) -> Result<(), DatapathError> {
+        let failures: Vec<DatapathError> =
+            pod.links().filter_map(|link| self.unwire_link(link).err()).collect();
+        match failures.as_slice() {
+            [] => Ok(()),
+            [only] => Err(only.clone()),
+            [_, ..] => {
+                let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
+                Err(failed(format!("unwire {}", pod.key()), failures.join("; ")))
+            }
+        }
+    }
+
+    fn unwire_link(&mut self, pod: &PodLink) -> Result<(), DatapathError> {
         let veth = link::by_name(&mut self.netlink, &pod.host_veth)?;
+        let addresses: Vec<(IpAddr, u32)> = pod.addresses().collect();
         let owned = match &veth {
             Some(veth) => {
-                let route = Route::to_neighbour(pod.address, veth.index, MAIN_TABLE);
-                match self.netlink.batch(vec![route::delete(&route, &veth.name)])?.pop() {
-                    Some(Answer::Refused(_, error)) => return Err(error),
-                    Some(Answer::Done(_)) => true,
-                    Some(Answer::Tolerated) | None => false,
+                let requests = addresses.iter().map(|(address, _)| {
+                    route::delete(&Route::to_neighbour(*address, veth.index, MAIN_TABLE), &veth.name)
+                });
+                let answers = self.netlink.batch(requests.collect())?;
+                if let Some(error) = answers.iter().find_map(Answer::refusal) {
+                    return Err(error.clone());
                 }
+                answers.iter().map(Answer::done).collect()
             }
-            None => false,
+            None => vec![false; addresses.len()],
         };
-        let mut requests = Vec::new();
         // The hot path asks for no dump: who had the route has the rules.
-        let routes = if owned { Vec::new() } else { route::in_table(&mut self.netlink, MAIN_TABLE)? };
-        let to = Ipv4Net::from(pod.address);
-        if !routes.iter().any(|route| route.to == to) {
-            requests.push(rule::delete(&Rule::to_pod(pod)));
-            requests.extend(Rule::from_pod(pod).as_ref().map(rule::delete));
+        let routes = if owned.iter().all(|owned| *owned) { Vec::new() } else { self.routes_to_pods()? };
+        let mut requests: Vec<Request> = Vec::new();
+        for ((address, table), owned) in addresses.into_iter().zip(owned) {
+            if owned || !routes.iter().any(|route| route.to == IpNet::from(address)) {
+                requests.extend(rules_of((address, table)).iter().map(rule::delete));
+            }
         }
         // A pod of the same name may have taken the veth's name with another address since.
         let serves_another = |veth: &Link| routes.iter().any(|route| route.link == Some(veth.index));
@@ -259,7 +400,17 @@ impl PodWirer {
         Ok(())
     }
 
-    fn delete_by_name(&mut self, pod: &PodWiring) -> Vec<DatapathError> {
+    /// The routes of both families: a link may have changed from one to the other.
+    fn routes_to_pods(&mut self) -> Result<Vec<Route>, DatapathError> {
+        let mut routes = Vec::new();
+        for family in Family::spoken() {
+            routes.extend(route::in_table(&mut self.netlink, *family, MAIN_TABLE)?);
+        }
+        routes.retain(Route::is_to_a_pod);
+        Ok(routes)
+    }
+
+    fn delete_by_name(&mut self, pod: &PodLink) -> Vec<DatapathError> {
         match link::by_name(&mut self.netlink, &pod.host_veth) {
             Ok(Some(link)) => problems(self.netlink.batch(vec![link::delete(link.index, &link.name)])),
             Ok(None) => Vec::new(),
@@ -267,16 +418,27 @@ impl PodWirer {
         }
     }
 
-    /// The routes and everything in the pod leave with the pair.
-    fn delete_pair(&mut self, pod: &PodWiring, pair: Pair) -> Vec<DatapathError> {
-        problems(self.netlink.batch(vec![link::delete(pair.outside, pod.host_veth.as_str())]))
-    }
-
-    fn undo(&mut self, pod: &PodWiring, pair: Pair, [to_pod, from_pod]: [bool; 2]) -> Vec<DatapathError> {
-        let mut requests = vec![link::delete(pair.outside, pod.host_veth.as_str())];
-        requests.extend(to_pod.then(|| rule::delete(&Rule::to_pod(pod))));
-        requests.extend(Rule::from_pod(pod).filter(|_| from_pod).as_ref().map(rule::delete));
-        problems(self.netlink.batch(requests))
+    /// Routes and everything on the links leave with the pairs, rules are taken away. A pair that is gone
+    /// already was unwired meanwhile: its names and addresses may be another pod's by now.
+    fn undo(&mut self, made: &[Made], inside: &mut Netlink) -> Vec<DatapathError> {
+        let mut left = Vec::new();
+        for Made { veth, pair, rules, rules_inside, macs: _ } in made {
+            match link::by_index(&mut self.netlink, pair.outside) {
+                Ok(Some(link)) if link.name == veth.as_str() && link.group != DOOMED => {}
+                Ok(Some(_) | None) => continue,
+                Err(error) => {
+                    left.push(error);
+                    continue;
+                }
+            }
+            let mut requests = vec![link::delete(pair.outside, veth.as_str())];
+            requests.extend(rules.iter().map(rule::delete));
+            left.extend(problems(self.netlink.batch(requests)));
+            if !rules_inside.is_empty() {
+                left.extend(problems(inside.batch(rules_inside.iter().map(rule::delete).collect())));
+            }
+        }
+        left
     }
 
     /// The error, with what could not be undone after it.
@@ -308,6 +470,52 @@ impl PodWirer {
         first = (first & 0xfc) | 0x02;
         Mac([first, b, c, d, e, f])
     }
+}
+
+/// The requests that tie a pair to the host's tables.
+struct HostSide {
+    requests: Vec<Request>,
+    /// The rules, with the positions of their requests.
+    rules: Vec<(usize, Rule)>,
+}
+
+impl HostSide {
+    fn of(pod: &PodLink, pair: Pair, macs: Macs) -> Self {
+        let veth = pod.host_veth.as_str();
+        let mut side = Self { requests: Vec::new(), rules: Vec::new() };
+        for (address, table) in pod.addresses() {
+            let route = Route::to_neighbour(address, pair.outside, MAIN_TABLE);
+            side.requests.push(route::replace(&route, veth));
+            if address.is_ipv6() {
+                // The host end's own address is tentative for a second or two; until then it can ask nobody
+                // for the pod's MAC.
+                side.requests.push(address::answered_by(address, macs.pod, pair.outside, veth));
+            }
+            side.add(Rule::to_pod(address));
+            side.requests.push(rule::delete_from_pod(address));
+            if let Some(from_pod) = Rule::from_pod(address, table) {
+                side.add(from_pod);
+            }
+        }
+        // The host end waits for the kernel to notice its carrier and drops all packets until then: the first
+        // ARP request, and a second is lost. Since Linux 6.8, reading a link makes the kernel notice at once.
+        side.requests.push(link::find(&pod.host_veth));
+        side
+    }
+
+    fn add(&mut self, rule: Rule) {
+        self.rules.push((self.requests.len(), rule));
+        self.requests.push(rule::add(&rule));
+    }
+}
+
+fn has_ipv6(pod: &PodLink) -> bool {
+    pod.addresses().any(|(address, _)| address.is_ipv6())
+}
+
+/// The host's rules for an address behind the ENI of a table.
+fn rules_of((address, table): (IpAddr, u32)) -> Vec<Rule> {
+    std::iter::once(Rule::to_pod(address)).chain(Rule::from_pod(address, table)).collect()
 }
 
 fn problems(answers: Result<Vec<Answer>, DatapathError>) -> Vec<DatapathError> {

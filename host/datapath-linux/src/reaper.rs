@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use enid_engine::ports::DatapathError;
 
 use crate::link;
-use crate::netlink::{Netlink, failed};
+use crate::netlink::Netlink;
 
 /// Long enough to gather a wave of DELs, short enough that nobody sees a dead link for a second.
 const GATHER: Duration = Duration::from_millis(150);
@@ -81,7 +81,7 @@ pub(crate) struct Reaper {
 impl Reaper {
     /// Works in the calling thread's namespace.
     pub(crate) fn new(doom: Doom) -> Result<Self, DatapathError> {
-        let netlink = Netlink::open().map_err(|error| failed("open a netlink socket", error))?;
+        let netlink = Netlink::open()?;
         doom.announce();
         Ok(Self { netlink, doom })
     }

@@ -1,24 +1,39 @@
 //! Policy rules: which table a packet's addresses or mark lead to.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use enid_core::wiring::{
-    EniWiring, MAIN_TABLE, MARK, PodWiring, RULE_FROM_ENI, RULE_FROM_POD, RULE_MARK, RULE_TO_POD,
+    EniWiring, MAIN_TABLE, RULE_FROM_ENI, RULE_FROM_POD, RULE_MARK, RULE_TO_POD, RULE_TO_SERVICE,
 };
 use enid_engine::ports::DatapathError;
+use ipnet::{IpNet, Ipv4Net};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, Parseable};
+use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleHeader, RuleMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 
+use crate::family::Family;
 use crate::netlink::{Netlink, Request};
+
+/// Inside a pod, before its main table: traffic from a further interface's address leaves by that interface.
+const RULE_INSIDE_POD: u32 = 1;
 
 /// What a rule looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Selector {
-    To(Ipv4Addr),
-    From(Ipv4Addr),
-    Mark,
+    To(IpNet),
+    From(IpNet),
+    /// These bits, all of them set.
+    Mark(Family, u32),
+}
+
+impl Selector {
+    fn family(self) -> Family {
+        match self {
+            Selector::To(net) | Selector::From(net) => Family::of(net.addr()),
+            Selector::Mark(family, _) => family,
+        }
+    }
 }
 
 /// A rule of ours.
@@ -31,34 +46,60 @@ pub(crate) struct Rule {
 
 impl Rule {
     /// Traffic to the pod finds its host route before any other rule is asked.
-    pub(crate) fn to_pod(pod: &PodWiring) -> Self {
-        Self { selector: Selector::To(pod.address), table: MAIN_TABLE, priority: RULE_TO_POD }
+    pub(crate) fn to_pod(address: IpAddr) -> Self {
+        Self { selector: Selector::To(address.into()), table: MAIN_TABLE, priority: RULE_TO_POD }
     }
 
     /// Traffic from the pod leaves by the ENI that owns its address; the primary ENI needs no rule for it.
-    pub(crate) fn from_pod(pod: &PodWiring) -> Option<Self> {
-        let rule = Self { selector: Selector::From(pod.address), table: pod.table, priority: RULE_FROM_POD };
-        (pod.table != MAIN_TABLE).then_some(rule)
+    pub(crate) fn from_pod(address: IpAddr, table: u32) -> Option<Self> {
+        let rule = Self { selector: Selector::From(address.into()), table, priority: RULE_FROM_POD };
+        (table != MAIN_TABLE).then_some(rule)
+    }
+
+    /// In the pod, traffic from the address of interface `index` leaves by that interface; the first one
+    /// needs no rule for it.
+    pub(crate) fn inside_pod(address: IpAddr, index: usize) -> Option<Self> {
+        let table = u32::try_from(index).ok().filter(|index| *index > 0)?;
+        Some(Self { selector: Selector::From(address.into()), table, priority: RULE_INSIDE_POD })
     }
 
     /// Traffic from a secondary ENI's own address leaves by that ENI.
     pub(crate) fn from_eni(eni: &EniWiring) -> Self {
-        Self { selector: Selector::From(eni.address), table: eni.seat.table(), priority: RULE_FROM_ENI }
+        let selector = Selector::From(Ipv4Net::from(eni.address).into());
+        Self { selector, table: eni.seat.table(), priority: RULE_FROM_ENI }
     }
 
-    /// Marked traffic leaves by the primary ENI.
-    pub(crate) fn mark() -> Self {
-        Self { selector: Selector::Mark, table: MAIN_TABLE, priority: RULE_MARK }
+    /// Traffic marked with this bit leaves by the primary ENI.
+    pub(crate) fn mark(family: Family, bit: u32) -> Self {
+        Self { selector: Selector::Mark(family, bit), table: MAIN_TABLE, priority: RULE_MARK }
+    }
+
+    /// Traffic to an external service leaves by the primary ENI.
+    pub(crate) fn to_service(range: Ipv4Net) -> Self {
+        let selector = Selector::To(range.trunc().into());
+        Self { selector, table: MAIN_TABLE, priority: RULE_TO_SERVICE }
+    }
+
+    /// Whether it is of a kind that belongs to the node as a whole: one of those that stands without being
+    /// wanted is from earlier settings.
+    pub(crate) fn is_node_wide(&self) -> bool {
+        let kind = match self.selector {
+            Selector::Mark(..) => self.priority == RULE_MARK,
+            Selector::To(_) => self.priority == RULE_TO_SERVICE,
+            Selector::From(_) => false,
+        };
+        kind && self.table == MAIN_TABLE
     }
 
     fn parse(payload: &[u8]) -> Result<Option<Self>, String> {
         let message = RuleMessage::parse(payload).map_err(|error| error.to_string())?;
+        let Some(family) = Family::in_message(message.header.family) else { return Ok(None) };
         let mut table = u32::from(message.header.table);
         let (mut to, mut from, mut mark, mut mask, mut priority) = (None, None, None, None, 0);
         for attribute in message.attributes {
-            if let RuleAttribute::Destination(IpAddr::V4(address)) = attribute {
+            if let RuleAttribute::Destination(address) = attribute {
                 to = Some(address);
-            } else if let RuleAttribute::Source(IpAddr::V4(address)) = attribute {
+            } else if let RuleAttribute::Source(address) = attribute {
                 from = Some(address);
             } else if let RuleAttribute::FwMark(bits) = attribute {
                 mark = Some(bits);
@@ -70,11 +111,12 @@ impl Rule {
                 table = number;
             }
         }
+        let net = |address, length| IpNet::new(address, length).map_err(|error| error.to_string());
         let RuleHeader { dst_len, src_len, .. } = message.header;
         let selector = match (to, from, mark) {
-            (Some(to), None, None) if dst_len == 32 => Selector::To(to),
-            (None, Some(from), None) if src_len == 32 => Selector::From(from),
-            (None, None, Some(MARK)) if mask == Some(MARK) => Selector::Mark,
+            (Some(to), None, None) => Selector::To(net(to, dst_len)?),
+            (None, Some(from), None) => Selector::From(net(from, src_len)?),
+            (None, None, Some(bits)) if mask == Some(bits) => Selector::Mark(family, bits),
             (_, _, _) => return Ok(None),
         };
         Ok(Some(Self { selector, table, priority }))
@@ -82,21 +124,21 @@ impl Rule {
 
     fn message(&self) -> RuleMessage {
         let mut message = RuleMessage::default();
-        message.header.family = AddressFamily::Inet;
+        message.header.family = self.selector.family().in_messages();
         message.header.action = RuleAction::ToTable;
         message.header.table = u8::try_from(self.table).unwrap_or(0);
         message.attributes = vec![RuleAttribute::Priority(self.priority), RuleAttribute::Table(self.table)];
         match self.selector {
-            Selector::To(address) => {
-                message.header.dst_len = 32;
-                message.attributes.push(RuleAttribute::Destination(address.into()));
+            Selector::To(net) => {
+                message.header.dst_len = net.prefix_len();
+                message.attributes.push(RuleAttribute::Destination(net.addr()));
             }
-            Selector::From(address) => {
-                message.header.src_len = 32;
-                message.attributes.push(RuleAttribute::Source(address.into()));
+            Selector::From(net) => {
+                message.header.src_len = net.prefix_len();
+                message.attributes.push(RuleAttribute::Source(net.addr()));
             }
-            Selector::Mark => {
-                message.attributes.extend([RuleAttribute::FwMark(MARK), RuleAttribute::FwMask(MARK)]);
+            Selector::Mark(_, bits) => {
+                message.attributes.extend([RuleAttribute::FwMark(bits), RuleAttribute::FwMask(bits)]);
             }
         }
         message
@@ -106,15 +148,28 @@ impl Rule {
 impl std::fmt::Display for Rule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.selector {
-            Selector::To(address) => write!(f, "to {address}")?,
-            Selector::From(address) => write!(f, "from {address}")?,
-            Selector::Mark => write!(f, "fwmark {MARK:#x}/{MARK:#x}")?,
+            Selector::To(net) => write!(f, "to {}", Range(net))?,
+            Selector::From(net) => write!(f, "from {}", Range(net))?,
+            Selector::Mark(Family::Ipv4, bits) => write!(f, "fwmark {bits:#x}/{bits:#x}")?,
+            Selector::Mark(Family::Ipv6, bits) => write!(f, "IPv6 fwmark {bits:#x}/{bits:#x}")?,
         }
         match self.table {
             MAIN_TABLE => f.write_str(" lookup main")?,
             table => write!(f, " lookup {table}")?,
         }
         write!(f, " ({})", self.priority)
+    }
+}
+
+/// A range in the words of `ip rule`: a single address has no length.
+struct Range(IpNet);
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.prefix_len() == self.0.max_prefix_len() {
+            return write!(f, "{}", self.0.addr());
+        }
+        write!(f, "{}", self.0)
     }
 }
 
@@ -135,19 +190,19 @@ pub(crate) fn delete(rule: &Rule) -> Request {
 ///
 /// A rule that outlived an earlier owner of the address would come first, and send the traffic to an ENI
 /// that does not own the address any more.
-pub(crate) fn delete_from_pod(pod: &PodWiring) -> Request {
-    let rule = Rule { selector: Selector::From(pod.address), table: 0, priority: RULE_FROM_POD };
+pub(crate) fn delete_from_pod(address: IpAddr) -> Request {
+    let rule = Rule { selector: Selector::From(address.into()), table: 0, priority: RULE_FROM_POD };
     let mut message = rule.message();
     message.header.action = RuleAction::Unspec;
     message.attributes.retain(|attribute| !matches!(attribute, RuleAttribute::Table(_)));
-    let attempt = format!("delete the rule from {} ({RULE_FROM_POD})", pod.address);
+    let attempt = format!("delete the rule from {address} ({RULE_FROM_POD})");
     Request::new(attempt, RouteNetlinkMessage::DelRule(message), 0).tolerating(&[Errno::NOENT])
 }
 
-/// All rules that could be ours. Never on a pod's path.
-pub(crate) fn all(netlink: &mut Netlink) -> Result<Vec<Rule>, DatapathError> {
+/// All rules of a family that could be ours. Never on a pod's path.
+pub(crate) fn all(netlink: &mut Netlink, family: Family) -> Result<Vec<Rule>, DatapathError> {
     let mut message = RuleMessage::default();
-    message.header.family = AddressFamily::Inet;
+    message.header.family = family.in_messages();
     let request = Request::new("list the rules", RouteNetlinkMessage::GetRule(message), 0);
     netlink.dump(&request, Rule::parse)
 }

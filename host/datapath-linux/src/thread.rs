@@ -9,11 +9,13 @@ use enid_core::wiring::{EniWiring, NodeWiring, PodWiring, VethPrefix};
 use enid_engine::ports::{DatapathError, Drift, Wired};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::inspection::{self, Inside};
+use crate::Dad;
+use crate::dad::{self, WaitingRoom};
+use crate::inspection::{self, Inside, Nth};
 use crate::namespace::NodeNamespace;
 use crate::netlink::{Netlink, failed};
 use crate::nft::Nft;
-use crate::pod::PodWirer;
+use crate::pod::{PodWirer, Progress, SharedWirer};
 use crate::reaper::{Doom, Reaper};
 use crate::{eni, link, node};
 
@@ -38,25 +40,55 @@ pub(crate) enum NodeJob {
     Pods(Reply<KernelView>),
 }
 
-/// Starts the thread that wires pods; it ends when `jobs` is closed.
+/// Starts the thread that wires pods, and with it the one for pods that wait for their addresses; both end
+/// when `jobs` is closed and every pod is answered.
 pub(crate) fn spawn_pods(
     node: &OwnedFd,
     mut jobs: mpsc::Receiver<PodJob>,
     doom: Doom,
+    dad: Dad,
 ) -> Result<JoinHandle<()>, DatapathError> {
-    spawn(
-        "datapath-pods",
-        node,
-        |namespace| PodWirer::new(namespace, doom),
-        move |mut wirer| {
-            while let Some(job) = jobs.blocking_recv() {
-                match job {
-                    PodJob::Wire(pod, netns, reply) => drop(reply.send(wirer.wire(&pod, netns.as_fd()))),
-                    PodJob::Unwire(pod, reply) => drop(reply.send(wirer.unwire(&pod))),
-                }
+    let open = move |namespace| {
+        let wirer = SharedWirer::new(PodWirer::new(namespace, doom, dad)?);
+        let (waiting_room, attendant) = dad::waiting_room(wirer.clone())?;
+        let waiting = Builder::new()
+            .name("datapath-dad".to_owned())
+            .spawn(move || attendant.run())
+            .map_err(|error| failed("start the thread datapath-dad", error))?;
+        Ok((wirer, waiting_room, waiting))
+    };
+    spawn("datapath-pods", node, open, move |(wirer, waiting_room, waiting)| {
+        while let Some(job) = jobs.blocking_recv() {
+            match job {
+                PodJob::Wire(pod, netns, reply) => wire(&wirer, &waiting_room, &pod, netns, reply),
+                PodJob::Unwire(pod, reply) => drop(reply.send(wirer.lock().unwire(&pod))),
             }
-        },
-    )
+        }
+        drop(waiting_room);
+        // If it panicked, it has said so.
+        let _ = waiting.join();
+    })
+}
+
+/// Answers an ADD, unless its pod has to wait for its addresses.
+fn wire(
+    wirer: &SharedWirer,
+    waiting_room: &WaitingRoom,
+    pod: &PodWiring,
+    netns: OwnedFd,
+    reply: Reply<Wired>,
+) {
+    let progress = wirer.lock().wire(pod, netns.as_fd());
+    let candidate = match progress {
+        Ok(Progress::Wired(wired)) => return drop(reply.send(Ok(wired))),
+        Err(error) => return drop(reply.send(Err(error))),
+        Ok(Progress::Tentative(candidate)) => candidate,
+    };
+    if let Err((candidate, reply)) = waiting_room.seat(candidate, reply) {
+        let attempt = format!("wait for the IPv6 addresses of the pod behind {}", candidate.veth());
+        let error = failed(attempt, format_args!("{QUEUE} pods wait for that already"));
+        drop(reply.send(Err(wirer.lock().abandon(*candidate, error))));
+    }
 }
 
 /// Starts the thread for everything that no pod waits for; it ends when `jobs` is closed.
@@ -67,7 +99,7 @@ pub(crate) fn spawn_node(
     nft: Nft,
 ) -> Result<JoinHandle<()>, DatapathError> {
     let open = move |namespace| {
-        let netlink = Netlink::open().map_err(|error| failed("open a netlink socket", error))?;
+        let netlink = Netlink::open()?;
         Ok(NodeWorker { namespace, netlink, nft })
     };
     spawn("datapath-node", node, open, move |mut worker| {
@@ -100,12 +132,16 @@ struct NodeWorker {
 
 impl NodeWorker {
     fn check(&mut self, pod: &PodWiring, netns: Option<&OwnedFd>) -> Result<Vec<Drift>, DatapathError> {
-        let outside = link::by_name(&mut self.netlink, &pod.host_veth)?;
-        let mut drift = inspection::host_drift(&mut self.netlink, pod, outside.as_ref())?;
-        if let Some(netns) = netns {
-            let mut inside = self.namespace.open_inside(netns.as_fd())?;
-            let inside = Inside { netlink: &mut inside, outside: outside.as_ref() };
-            drift.extend(inspection::pod_drift(pod, inside)?);
+        let mut inside =
+            netns.map(|netns| self.namespace.inside(netns.as_fd(), Netlink::open)).transpose()?;
+        let mut drift = Vec::new();
+        for (index, link) in pod.links().enumerate() {
+            let outside = link::by_name(&mut self.netlink, &link.host_veth)?;
+            drift.extend(inspection::host_drift(&mut self.netlink, link, outside.as_ref())?);
+            if let Some(netlink) = &mut inside {
+                let inside = Inside { netlink, outside: outside.as_ref() };
+                drift.extend(inspection::pod_drift(Nth { index, link }, inside)?);
+            }
         }
         Ok(drift)
     }

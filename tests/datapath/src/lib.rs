@@ -6,12 +6,14 @@
 //! | module | its noun |
 //! |---|---|
 //! | [`namespace`] | a network namespace of a test's own, and what can be done in it |
+//! | [`node`] | a node without a VPC, to look at what the kernel holds |
 //! | [`vpc`] | a node with two ENIs on a router that knows which ENI owns which address, and an outside |
 //! | [`wiring`] | builders for the wirings that tests use |
 
 #![forbid(unsafe_code)]
 
 pub mod namespace;
+pub mod node;
 pub mod vpc;
 pub mod wiring;
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -111,6 +111,16 @@ impl Namespace {
         Ok(self.command("ping", &["-c1", "-W1", "-q", address]).output()?.status.success())
     }
 
+    /// What a named counter has counted.
+    pub fn counted(&self, table: &str, counter: &str) -> Result<u64> {
+        let entries = self.nft_table(table)?;
+        let counter_of = |entry: &Value| {
+            let counted = &entry["counter"];
+            (counted["name"] == counter).then(|| counted["packets"].as_u64()).flatten()
+        };
+        entries.iter().find_map(counter_of).with_context(|| format!("no counter {counter} in {table}"))
+    }
+
     /// `ping ARGUMENTS`, running until it ends by itself.
     pub fn ping(&self, arguments: &str) -> Result<JoinHandle<Result<String>>> {
         let arguments: Vec<&str> = arguments.split_whitespace().collect();
@@ -134,30 +144,46 @@ impl Namespace {
         }))
     }
 
-    /// Listens for one TCP connection.
-    pub fn listen(&self, at: SocketAddrV4) -> Result<Listener> {
-        let listener = self.inside(move || TcpListener::bind(at))??;
+    /// Listens for one TCP connection on all addresses of a family, given by its unspecified address.
+    pub fn listen(&self, on: IpAddr) -> Result<Listener> {
+        let listener = self.inside(move || TcpListener::bind((on, 0)))??;
         listener.set_nonblocking(true)?;
         Ok(Listener { port: listener.local_addr()?.port(), listener })
     }
 
+    /// Gets ready to send one packet to a port that nobody listens on.
+    pub fn knocker(&self, at: IpAddr) -> Result<Knocker> {
+        let any: IpAddr =
+            if at.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let socket = self.inside(move || UdpSocket::bind((any, 0)))??;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Knocker { socket, at: SocketAddr::new(at, 9) })
+    }
+
     /// Connects over TCP and reads the greeting.
-    pub fn connects(&self, to: SocketAddrV4) -> Result<()> {
+    pub fn connects(&self, to: impl Into<SocketAddr>) -> Result<()> {
+        self.call(to).map(drop)
+    }
+
+    /// Connects over TCP, reads the greeting and stays connected.
+    pub fn call(&self, to: impl Into<SocketAddr>) -> Result<TcpStream> {
+        let to = to.into();
         self.inside(move || {
-            let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(to), PATIENCE)?;
+            let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
             stream.set_read_timeout(Some(PATIENCE))?;
             let mut greeting = [0; 2];
-            stream.read_exact(&mut greeting).context("read the greeting")
+            stream.read_exact(&mut greeting).context("read the greeting")?;
+            Ok(stream)
         })?
     }
 
     /// Watches links, addresses, routes and rules from now on.
     pub fn watch(&self) -> Result<Watch> {
-        // RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE.
+        // RTNLGRP_LINK, then RTNLGRP_IPV4_IFADDR, _ROUTE and _RULE, and the same of IPv6.
         let socket = self.inside(|| -> Result<Socket> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&NetlinkAddr::new(0, 0))?;
-            for group in [1, 5, 7, 8] {
+            for group in [1, 5, 7, 8, 9, 11, 19] {
                 socket.add_membership(group)?;
             }
             socket.set_non_blocking(true)?;
@@ -191,11 +217,26 @@ pub struct Listener {
 impl Listener {
     /// Greets the next caller and says where it came from.
     pub fn greet(&self) -> Result<SocketAddr> {
+        self.answer().map(|(_, peer)| peer)
+    }
+
+    /// Greets the next caller and stays connected.
+    pub fn answer(&self) -> Result<(TcpStream, SocketAddr)> {
         let timeout = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
         poll(&mut [PollFd::new(&self.listener, PollFlags::IN)], Some(&timeout))?;
         let (mut stream, peer) = self.listener.accept().context("nobody called")?;
         stream.write_all(b"hi")?;
-        Ok(peer)
+        Ok((stream, peer))
+    }
+
+    /// The connection that `call` makes.
+    pub fn connection(self, call: impl FnOnce() -> Result<TcpStream>) -> Result<Connection> {
+        let answerer = std::thread::spawn(move || self.answer());
+        let caller = call();
+        let (answering, peer) = answerer.join().map_err(|_| anyhow!("the listener panicked"))??;
+        answering.set_nonblocking(false)?;
+        answering.set_read_timeout(Some(PATIENCE))?;
+        Ok(Connection { peer, ends: [caller?, answering] })
     }
 
     /// Where the next caller comes from, `call` being made meanwhile.
@@ -205,6 +246,48 @@ impl Listener {
         let peer = greeter.join().map_err(|_| anyhow!("the listener panicked"))?;
         called?;
         peer
+    }
+}
+
+/// Sends one packet and waits to be told that nobody listens, which only happens when it gets there.
+#[derive(Debug)]
+pub struct Knocker {
+    socket: UdpSocket,
+    at: SocketAddr,
+}
+
+impl Knocker {
+    /// Sends the packet; `false` when nothing comes back.
+    pub fn is_refused(self) -> Result<bool> {
+        self.socket.connect(self.at)?;
+        self.socket.send(b"x")?;
+        match self.socket.recv(&mut [0]) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::HostUnreachable) => {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+            Ok(_) => bail!("somebody answered"),
+        }
+    }
+}
+
+/// A TCP connection with both its ends.
+#[derive(Debug)]
+pub struct Connection {
+    /// Where the listener saw it come from.
+    pub peer: SocketAddr,
+    ends: [TcpStream; 2],
+}
+
+impl Connection {
+    /// Fails unless a byte gets through in each direction.
+    pub fn carries_both_ways(&mut self) -> Result<()> {
+        for (from, to) in [(0, 1), (1, 0)] {
+            self.ends[from].write_all(b"x")?;
+            self.ends[to].read_exact(&mut [0]).context("the connection is dead")?;
+        }
+        Ok(())
     }
 }
 

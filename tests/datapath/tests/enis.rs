@@ -114,7 +114,8 @@ fn a_restart_loses_no_packet() -> Result<()> {
     first.shutdown();
     // One stream leaves by the secondary ENI, the other is translated and leaves by the primary.
     for address in [NEIGHBOUR, OUTSIDE] {
-        assert!(netns.reaches(address)?, "{address}");
+        // The router's end of the link notices its carrier a moment after the ENI is up.
+        eventually(&format!("{address} is reached"), Duration::from_secs(3), || netns.reaches(address))?;
     }
     let streams = [
         netns.ping(&format!("-i 0.005 -c 300 -q {NEIGHBOUR}"))?,

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 use datapath::namespace::Namespace;
+use datapath::node::{SOON, rules};
 use datapath::vpc::{Vpc, has_priority};
 use datapath::wiring::{mac, node};
-use datapath::{block_on, start, start_with};
-use enid_core::wiring::{NodeWiring, SnatPorts};
+use datapath::{block_on, eventually, start, start_with};
+use enid_core::wiring::{Families, Ingress, NodeWiring, SnatPorts};
 use enid_datapath_linux::DatapathOptions;
 use enid_engine::ports::{Datapath, DatapathError};
 use serde_json::{Value, json};
@@ -27,8 +28,8 @@ fn base_chains(table: &[Value]) -> Vec<String> {
         .collect()
 }
 
-fn handle(node: &Namespace) -> Result<Value> {
-    let table = node.nft_table("ip enid")?;
+fn handle(node: &Namespace, name: &str) -> Result<Value> {
+    let table = node.nft_table(name)?;
     Ok(table.iter().find_map(|entry| entry.get("table")).context("the table")?["handle"].clone())
 }
 
@@ -95,16 +96,160 @@ fn ranges_and_translation_are_those_of_the_wiring() -> Result<()> {
 }
 
 #[test]
+fn a_node_of_ipv6_pods_forwards_and_still_listens_to_the_vpcs_router() -> Result<()> {
+    for (families, egress, forwarding, accept_ra) in [
+        (Families::Ipv4, None, "0", "1"),
+        (Families::Ipv4, Some(SnatPorts::Prng), "1", "2"),
+        (Families::Ipv6, None, "1", "2"),
+        (Families::DualStack, None, "1", "2"),
+    ] {
+        let vpc = Vpc::new()?;
+        block_on(start(&vpc.node)?.set_up_node(&NodeWiring { families, egress, ..node() }))??;
+        assert_eq!(vpc.node.sysctl("ipv6/conf/all/forwarding")?, forwarding, "{families:?}");
+        assert_eq!(vpc.node.sysctl("ipv6/conf/eth0/accept_ra")?, accept_ra, "{families:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_default_route_that_the_vpcs_router_announced_survives() -> Result<()> {
+    let vpc = Vpc::new()?;
+    let announced = || Ok(!vpc.node.list("-6 route show default proto ra")?.is_empty());
+    vpc.announce_router()?;
+    eventually("the route is there", SOON, announced)?;
+    block_on(start(&vpc.node)?.set_up_node(&everything()))??;
+    assert!(announced()?, "it was forgotten");
+    vpc.node.ip("-6 route flush proto ra")?;
+    vpc.announce_router()?;
+    eventually("the next one is heard, too", SOON, announced)
+}
+
+/// The rules at priority 1024, as `mark/mask table`.
+fn mark_rules(node: &Namespace, family: &str) -> Result<Vec<String>> {
+    let rules = node.list(&format!("{family} rule show"))?;
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let marking = rules.iter().filter(|rule| has_priority(rule, 1024));
+    Ok(marking
+        .map(|rule| format!("{}/{} {}", text(&rule["fwmark"]), text(&rule["fwmask"]), text(&rule["table"])))
+        .collect())
+}
+
+#[test]
+fn another_mark_takes_the_place_of_the_first() -> Result<()> {
+    let vpc = Vpc::new()?;
+    let datapath = start(&vpc.node)?;
+    // Somebody else's, with a mask of its own.
+    vpc.node.ip("rule add fwmark 0x100/0x300 lookup main priority 1024")?;
+    let dual = NodeWiring { families: Families::DualStack, ..node() };
+    for (mark, rule) in [(0x80, "0x80/0x80 main"), (0x4000, "0x4000/0x4000 main")] {
+        block_on(datapath.set_up_node(&NodeWiring { mark, ..dual.clone() }))??;
+        assert_eq!(mark_rules(&vpc.node, "-4")?, ["0x100/0x300 main", rule]);
+        assert_eq!(mark_rules(&vpc.node, "-6")?, [rule]);
+    }
+    block_on(datapath.set_up_node(&NodeWiring { families: Families::Ipv4, mark: 0x4000, ..dual }))??;
+    assert_eq!(mark_rules(&vpc.node, "-6")?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn external_services_have_the_rules_of_the_wiring_and_no_others() -> Result<()> {
+    let vpc = Vpc::new()?;
+    let datapath = start(&vpc.node)?;
+    // A rule of another kind at the same priority is not ours.
+    vpc.node.ip("rule add from 10.99.0.0/16 lookup main priority 1535")?;
+    let foreign = "1535 from 10.99.0.0/16 main";
+    let many: Vec<String> = (0..40).map(|n| format!("172.16.{n}.0/24")).collect();
+    for ranges in [vec!["172.20.0.0/16", "192.168.1.7/32"], vec!["192.168.1.7/32", "172.21.0.0/16"]]
+        .into_iter()
+        .map(|ranges| ranges.into_iter().map(str::to_owned).collect())
+        .chain([many, vec![]])
+    {
+        let external_services = ranges.iter().map(|range| range.parse()).collect::<Result<_, _>>()?;
+        block_on(datapath.set_up_node(&NodeWiring { external_services, ..node() }))??;
+        let mut wanted: Vec<String> =
+            ranges.iter().map(|range| format!("1535 to {} main", range.trim_end_matches("/32"))).collect();
+        wanted.push(foreign.to_owned());
+        wanted.sort();
+        let mut standing = rules(&vpc.node, "-4", &[1535])?;
+        standing.sort();
+        assert_eq!(standing, wanted);
+    }
+    Ok(())
+}
+
+/// Everything at once, in both families.
+fn everything() -> NodeWiring {
+    let sources = ["10.7.0.0/16", "2001:db8:7::/64"].map(|range| range.parse().expect("a range")).to_vec();
+    NodeWiring {
+        families: Families::DualStack,
+        external_services: vec!["172.20.0.0/16".parse().expect("a range")],
+        ingress: Ingress::Cluster { sources },
+        ..node()
+    }
+}
+
+#[test]
+fn a_second_application_writes_nothing() -> Result<()> {
+    let vpc = Vpc::new()?;
+    let datapath = start(&vpc.node)?;
+    block_on(datapath.set_up_node(&everything()))??;
+    let tables = || -> Result<Vec<Value>> {
+        ["ip enid", "ip6 enid"].map(|name| handle(&vpc.node, name)).into_iter().collect()
+    };
+    let before = tables()?;
+    let watch = vpc.node.watch()?;
+    block_on(datapath.set_up_node(&everything()))??;
+    assert_eq!(tables()?, before);
+    assert_eq!(watch.seen()?, Vec::<u16>::new());
+    // Nor does another process write links, addresses, routes or rules.
+    datapath.shutdown();
+    block_on(start(&vpc.node)?.set_up_node(&everything()))??;
+    assert_eq!(watch.seen()?, Vec::<u16>::new());
+    Ok(())
+}
+
+#[test]
+fn a_table_with_nothing_to_do_is_removed() -> Result<()> {
+    let vpc = Vpc::new()?;
+    block_on(start(&vpc.node)?.set_up_node(&everything()))??;
+    // An earlier process left it.
+    let datapath = start(&vpc.node)?;
+    block_on(datapath.set_up_node(&node()))??;
+    assert!(vpc.node.nft_table("ip enid").is_ok() && vpc.node.nft_table("ip6 enid").is_err());
+    block_on(datapath.set_up_node(&NodeWiring { snat: None, node_port: false, ..node() }))??;
+    assert!(vpc.node.nft_table("ip enid").is_err());
+    Ok(())
+}
+
+#[test]
+fn a_refused_wiring_changes_nothing() -> Result<()> {
+    let vpc = Vpc::new()?;
+    let datapath = start(&vpc.node)?;
+    block_on(datapath.set_up_node(&node()))??;
+    let before = handle(&vpc.node, "ip enid")?;
+    for refused in [
+        NodeWiring { vpc_cidrs: vec![], ..node() },
+        NodeWiring { mark: 0, ..node() },
+        NodeWiring { egress: Some(SnatPorts::Prng), primary_ipv6: None, ..node() },
+    ] {
+        assert!(block_on(datapath.set_up_node(&refused))?.is_err(), "{refused:?}");
+    }
+    assert_eq!(handle(&vpc.node, "ip enid")?, before);
+    assert_eq!(mark_rules(&vpc.node, "-4")?, ["0x80/0x80 main"]);
+    Ok(())
+}
+
+#[test]
 fn a_table_that_is_right_is_not_written_again() -> Result<()> {
     let vpc = Vpc::new()?;
     let datapath = start(&vpc.node)?;
     block_on(datapath.set_up_node(&node()))??;
-    let first = handle(&vpc.node)?;
+    let first = handle(&vpc.node, "ip enid")?;
     block_on(datapath.set_up_node(&node()))??;
-    assert_eq!(handle(&vpc.node)?, first);
+    assert_eq!(handle(&vpc.node, "ip enid")?, first);
     let wider = NodeWiring { vpc_cidrs: vec!["10.7.0.0/16".parse()?, "100.64.0.0/16".parse()?], ..node() };
     block_on(datapath.set_up_node(&wider))??;
-    assert_ne!(handle(&vpc.node)?, first);
+    assert_ne!(handle(&vpc.node, "ip enid")?, first);
     Ok(())
 }
 
@@ -118,11 +263,11 @@ fn a_table_that_somebody_changed_is_written_again() -> Result<()> {
         block_on(datapath.set_up_node(&node()))??;
         let count = |node: &Namespace| -> Result<usize> { Ok(node.nft_table("ip enid")?.len()) };
         let whole = count(&vpc.node)?;
-        let before = handle(&vpc.node)?;
+        let before = handle(&vpc.node, "ip enid")?;
         vpc.node.nft(damage)?;
         block_on(datapath.set_up_node(&node()))??;
         assert_eq!(count(&vpc.node)?, whole, "{damage}");
-        assert_ne!(handle(&vpc.node)?, before, "{damage}");
+        assert_ne!(handle(&vpc.node, "ip enid")?, before, "{damage}");
     }
     Ok(())
 }

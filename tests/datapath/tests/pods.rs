@@ -1,70 +1,15 @@
 //! Wiring and unwiring pods: the exact kernel state, who owns it, and what is left when something fails.
 
 use std::fs::File;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use datapath::namespace::Namespace;
+use datapath::node::{Node, SOON};
 use datapath::wiring::{MTU, SECONDARY_TABLE, pod, primary_pod};
 use datapath::{block_on, eventually, start};
 use enid_core::wiring::PodWiring;
-use enid_datapath_linux::LinuxDatapath;
 use enid_engine::ports::{Datapath, DatapathError, Wired};
 use serde_json::Value;
-
-/// A dead veth may stay this long.
-const SOON: Duration = Duration::from_secs(1);
-
-struct Node {
-    datapath: LinuxDatapath,
-    namespace: Namespace,
-}
-
-impl Node {
-    fn new() -> Result<Self> {
-        let namespace = Namespace::new("n")?;
-        namespace.ip("link set lo up")?;
-        Ok(Self { datapath: start(&namespace)?, namespace })
-    }
-
-    fn wire(&self, wiring: &PodWiring, netns: &Namespace) -> Result<Result<Wired, DatapathError>> {
-        block_on(self.datapath.wire_pod(wiring, netns.fd()?))
-    }
-
-    fn unwire(&self, wiring: &PodWiring) -> Result<()> {
-        Ok(block_on(self.datapath.unwire_pod(wiring))??)
-    }
-
-    fn drift(&self, wiring: &PodWiring, netns: Option<&Namespace>) -> Result<Vec<String>> {
-        let netns = netns.map(Namespace::fd).transpose()?;
-        let drift = block_on(self.datapath.check_pod(wiring, netns))??;
-        Ok(drift.into_iter().map(|drift| drift.what).collect())
-    }
-
-    /// The rules at priorities 512 and 1536, as `priority to/from address table`.
-    fn rules(&self) -> Result<Vec<String>> {
-        let rules = self.namespace.list("rule show")?;
-        let ours = rules.iter().filter(|rule| matches!(rule["priority"].as_u64(), Some(512 | 1536)));
-        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-        Ok(ours
-            .map(|rule| {
-                let (way, address) =
-                    if rule["dst"].is_null() { ("from", &rule["src"]) } else { ("to", &rule["dst"]) };
-                format!("{} {way} {} {}", rule["priority"], text(address), text(&rule["table"]))
-            })
-            .collect())
-    }
-
-    /// The link that the address's route leads to.
-    fn route(&self, address: &str) -> Result<Option<String>> {
-        let routes = self.namespace.list(&format!("route show table main {address}"))?;
-        Ok(routes.first().and_then(|route| Some(route["dev"].as_str()?.to_owned())))
-    }
-
-    fn gone(&self, veth: &str) -> Result<()> {
-        eventually(&format!("{veth} is gone"), SOON, || Ok(!self.namespace.has_link(veth)?))
-    }
-}
 
 fn up(link: &Value) -> bool {
     link["flags"].as_array().is_some_and(|flags| flags.contains(&Value::from("UP")))
@@ -74,13 +19,13 @@ fn up(link: &Value) -> bool {
 fn a_wired_pod_looks_as_the_incumbents_do() -> Result<()> {
     let (node, netns) = (Node::new()?, Namespace::new("p")?);
     let wiring = pod("enia", "10.7.0.50", SECONDARY_TABLE);
-    let wired = node.wire(&wiring, &netns)??;
+    let Wired(macs) = node.wire(&wiring, &netns)??;
 
     let host = node.namespace.only("link show dev enia")?;
-    assert_eq!(host["address"], wired.host_mac.to_string());
+    assert_eq!(host["address"], macs[0].host.to_string());
     assert_eq!((host["mtu"].as_u64(), up(&host)), (Some(MTU.into()), true));
     assert_eq!((&host["linkinfo"]["info_kind"], &host["group"]), (&"veth".into(), &"default".into()));
-    assert_eq!(wired.host_mac.0[0] & 0x03, 0x02, "locally administered and unicast");
+    assert_eq!(macs[0].host.0[0] & 0x03, 0x02, "locally administered and unicast");
     assert_eq!(node.namespace.sysctl("ipv6/conf/enia/accept_ra")?, "0");
     let route = node.namespace.only("route show table main 10.7.0.50")?;
     assert_eq!(
@@ -90,7 +35,7 @@ fn a_wired_pod_looks_as_the_incumbents_do() -> Result<()> {
     assert_eq!(node.rules()?, ["512 to 10.7.0.50 main", "1536 from 10.7.0.50 2"]);
 
     let inside = netns.only("link show dev eth0")?;
-    assert_eq!(inside["address"], wired.pod_mac.to_string());
+    assert_eq!(inside["address"], macs[0].pod.to_string());
     assert_eq!((inside["mtu"].as_u64(), up(&inside)), (Some(MTU.into()), true));
     assert!(up(&netns.only("link show dev lo")?));
     let addresses = netns.only("-4 addr show dev eth0")?;
@@ -101,7 +46,7 @@ fn a_wired_pod_looks_as_the_incumbents_do() -> Result<()> {
     assert_eq!((&routes[0]["dst"], &routes[0]["gateway"]), (&"default".into(), &"169.254.1.1".into()));
     assert_eq!((&routes[1]["dst"], &routes[1]["scope"]), (&"169.254.1.1".into(), &"link".into()));
     let neighbour = netns.only("neigh show 169.254.1.1 dev eth0")?;
-    assert_eq!(neighbour["lladdr"], wired.host_mac.to_string());
+    assert_eq!(neighbour["lladdr"], macs[0].host.to_string());
     assert_eq!(neighbour["state"], serde_json::json!(["PERMANENT"]));
     assert_eq!(node.drift(&wiring, Some(&netns))?, Vec::<String>::new());
     Ok(())
@@ -181,7 +126,8 @@ fn a_second_interface_cannot_take_the_first_ones_host_end() -> Result<()> {
     let (node, netns) = (Node::new()?, Namespace::new("p")?);
     let wiring = primary_pod("enia", "10.7.0.50");
     node.wire(&wiring, &netns)??;
-    let second = PodWiring { ifname: "net1".parse()?, ..primary_pod("enia", "10.7.0.51") };
+    let mut second = primary_pod("enia", "10.7.0.51");
+    second.first.ifname = "net1".parse()?;
     let refusal = node.wire(&second, &netns)?;
     assert!(
         matches!(&refusal, Err(DatapathError::Kernel { why, .. }) if why.contains("eth0")),
@@ -319,7 +265,8 @@ fn a_failure_at_any_step_in_the_pod_leaves_nothing() -> Result<()> {
         let (node, netns) = (Node::new()?, Namespace::new("p")?);
         netns.ip("link set lo up")?;
         netns.ip(conflict)?;
-        let wiring = PodWiring { mtu, ..pod("enia", "10.7.0.50", SECONDARY_TABLE) };
+        let mut wiring = pod("enia", "10.7.0.50", SECONDARY_TABLE);
+        wiring.first.mtu = mtu;
         let refusal = node.wire(&wiring, &netns)?;
         let Err(DatapathError::Kernel { attempt, why }) = refusal else { panic!("{step}: {refusal:?}") };
         assert!(attempt.contains(step) && !why.contains("undone"), "{step}: {attempt}: {why}");

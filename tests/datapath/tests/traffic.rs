@@ -1,13 +1,15 @@
 //! Packets: who reaches whom, by which ENI, with which source address.
 
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 use anyhow::Result;
 use datapath::namespace::{Listener, Namespace};
-use datapath::vpc::{EXCLUDED, NEIGHBOUR, OUTSIDE, Vpc};
-use datapath::wiring::{PRIMARY, SECONDARY_TABLE, ipv4, node, pod, primary_pod, secondary_eni};
+use datapath::vpc::{CALLER, CALLER_V6, EXCLUDED, NEIGHBOUR, NEIGHBOUR_V6, OUTSIDE, OUTSIDE_V6, Vpc};
+use datapath::wiring::{
+    PRIMARY, PRIMARY_V6, SECONDARY_TABLE, dual_pod, ip, ipv4, node, pod, primary_pod, secondary_eni,
+};
 use datapath::{block_on, start};
-use enid_core::wiring::{NodeWiring, SnatPorts};
+use enid_core::wiring::{Families, NodeWiring, PodWiring, SnatPorts};
 use enid_datapath_linux::LinuxDatapath;
 use enid_engine::ports::Datapath;
 
@@ -17,7 +19,7 @@ const ON_PRIMARY: &str = "10.7.0.51";
 const ON_SECONDARY: &str = "10.7.0.52";
 
 struct Cluster {
-    _datapath: LinuxDatapath,
+    datapath: LinuxDatapath,
     vpc: Vpc,
     on_primary: Namespace,
     on_secondary: Namespace,
@@ -34,19 +36,28 @@ impl Cluster {
         let (on_primary, on_secondary) = (Namespace::new("p")?, Namespace::new("s")?);
         block_on(datapath.wire_pod(&primary_pod("enip", ON_PRIMARY), on_primary.fd()?))??;
         block_on(datapath.wire_pod(&pod("enis", ON_SECONDARY, SECONDARY_TABLE), on_secondary.fd()?))??;
-        Ok(Self { _datapath: datapath, vpc, on_primary, on_secondary })
+        Ok(Self { datapath, vpc, on_primary, on_secondary })
     }
 
     /// The source that a listener at `address` in `namespace` sees when `from` calls it.
     fn source(&self, from: &Namespace, namespace: &Namespace, address: &str) -> Result<IpAddr> {
-        let listener = listen(namespace)?;
-        let to = SocketAddrV4::new(ipv4(address), listener.port);
-        Ok(listener.caller(|| from.connects(to))?.ip())
+        source(from, namespace, address)
     }
 }
 
+fn source(from: &Namespace, namespace: &Namespace, address: &str) -> Result<IpAddr> {
+    let address = ip(address);
+    let unspecified = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let listener = namespace.listen(unspecified)?;
+    let to = SocketAddr::new(address, listener.port);
+    Ok(listener.caller(|| from.connects(to))?.ip())
+}
+
 fn listen(namespace: &Namespace) -> Result<Listener> {
-    namespace.listen(SocketAddrV4::new(ipv4("0.0.0.0"), 0))
+    namespace.listen(Ipv4Addr::UNSPECIFIED.into())
 }
 
 #[test]
@@ -103,7 +114,7 @@ fn a_caller_from_outside_gets_its_answer_by_the_eni_it_called() -> Result<()> {
     let cluster = Cluster::new(&node())?;
     let Cluster { vpc, on_primary, on_secondary, .. } = &cluster;
     for (to, address) in [(on_primary, ON_PRIMARY), (on_secondary, ON_SECONDARY)] {
-        assert_eq!(cluster.source(&vpc.outside, to, address)?, ipv4("192.0.2.2"));
+        assert_eq!(cluster.source(&vpc.outside, to, address)?, ipv4(CALLER));
     }
     assert_eq!(vpc.dropped()?, 0);
     Ok(())
@@ -130,7 +141,7 @@ fn a_node_port_leads_to_a_pod_on_a_secondary_eni_and_back() -> Result<()> {
         proxy(&cluster.vpc.node, behind, behind)?;
         let door = SocketAddrV4::new(ipv4(PRIMARY), 30080);
         let caller = listener.caller(|| cluster.vpc.outside.connects(door))?;
-        assert_eq!(caller.ip(), ipv4("192.0.2.2"), "the client's address is kept");
+        assert_eq!(caller.ip(), ipv4(CALLER), "the client's address is kept");
         assert_eq!(cluster.vpc.dropped()?, 0);
     }
     Ok(())
@@ -157,5 +168,134 @@ fn the_mtu_holds_to_the_byte() -> Result<()> {
         let summary = ping.join().expect("the ping thread ends")?;
         assert_eq!(summary.contains("1 received"), passes, "{bytes}: {summary}");
     }
+    Ok(())
+}
+
+/// Two pods of an IPv6 or dual-stack node, the first of both families.
+struct Ipv6Cluster {
+    _datapath: LinuxDatapath,
+    vpc: Vpc,
+    pods: [Namespace; 2],
+}
+
+/// The addresses of the two pods.
+const V6: [&str; 2] = ["2001:db8:7:0:1::51", "2001:db8:7:0:1::52"];
+
+impl Ipv6Cluster {
+    fn new(families: Families, wirings: [PodWiring; 2]) -> Result<Self> {
+        let vpc = Vpc::new()?;
+        let datapath = start(&vpc.node)?;
+        block_on(datapath.set_up_node(&NodeWiring { families, ..node() }))??;
+        // As with a delegated prefix, which the VPC delivers as a whole.
+        vpc.assign("eni-p", "2001:db8:7:0:1::/80")?;
+        let pods = [Namespace::new("p")?, Namespace::new("s")?];
+        for (wiring, netns) in wirings.iter().zip(&pods) {
+            for address in wiring.leased().filter(IpAddr::is_ipv4) {
+                vpc.assign("eni-p", &address.to_string())?;
+            }
+            block_on(datapath.wire_pod(wiring, netns.fd()?))??;
+        }
+        Ok(Self { _datapath: datapath, vpc, pods })
+    }
+
+    /// Everybody reaches everybody over IPv6, each from its own address.
+    fn everybody_reaches_everybody(&self) -> Result<()> {
+        let Self { vpc, pods: [first, second], .. } = self;
+        for (from, namespace, to, seen) in [
+            (first, second, V6[1], V6[0]),
+            (second, first, V6[0], V6[1]),
+            (first, &vpc.node, PRIMARY_V6, V6[0]),
+            (first, &vpc.router, NEIGHBOUR_V6, V6[0]),
+            (second, &vpc.outside, OUTSIDE_V6, V6[1]),
+            (&vpc.node, first, V6[0], PRIMARY_V6),
+            (&vpc.outside, second, V6[1], CALLER_V6),
+        ] {
+            assert_eq!(source(from, namespace, to)?, ip(seen), "to {to}");
+        }
+        assert!(vpc.router.reaches(V6[0])?);
+        assert_eq!(vpc.dropped()?, 0);
+        Ok(())
+    }
+}
+
+#[test]
+fn ipv6_pods_reach_everybody_from_their_own_addresses() -> Result<()> {
+    let wirings = [primary_pod("enip", V6[0]), primary_pod("enis", V6[1])];
+    Ipv6Cluster::new(Families::Ipv6, wirings)?.everybody_reaches_everybody()
+}
+
+#[test]
+fn dual_stack_pods_use_both_families_at_once() -> Result<()> {
+    let wirings = [dual_pod("enip", ON_PRIMARY, V6[0]), dual_pod("enis", "10.7.0.53", V6[1])];
+    let cluster = Ipv6Cluster::new(Families::DualStack, wirings)?;
+    cluster.everybody_reaches_everybody()?;
+    let Ipv6Cluster { vpc, pods: [first, second], .. } = &cluster;
+    for (from, namespace, to, seen) in [
+        (first, second, "10.7.0.53", ON_PRIMARY),
+        (first, &vpc.router, NEIGHBOUR, ON_PRIMARY),
+        (second, &vpc.outside, OUTSIDE, PRIMARY),
+        (&vpc.outside, first, ON_PRIMARY, CALLER),
+    ] {
+        assert_eq!(source(from, namespace, to)?, ip(seen), "to {to}");
+    }
+    assert_eq!(vpc.dropped()?, 0);
+    Ok(())
+}
+
+/// The kernel begins to take packets for an IPv6 address some time after it has acknowledged it.
+#[test]
+fn a_pod_takes_the_first_packet_after_its_answer() -> Result<()> {
+    let vpc = Vpc::new()?;
+    let datapath = start(&vpc.node)?;
+    block_on(datapath.set_up_node(&NodeWiring { families: Families::DualStack, ..node() }))??;
+    for n in 0..20 {
+        for address in [format!("10.7.1.{n}"), format!("2001:db8:7:0:1::{n:x}")] {
+            let netns = Namespace::new("p")?;
+            let wiring = primary_pod(&format!("eni{n}"), &address);
+            let knocker = vpc.node.knocker(ip(&address))?;
+            block_on(datapath.wire_pod(&wiring, netns.fd()?))??;
+            assert!(knocker.is_refused()?, "{address} did not get the first packet");
+            block_on(datapath.unwire_pod(&wiring))??;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn external_services_are_reached_by_the_primary_eni() -> Result<()> {
+    let service = "198.51.100.0/24".parse()?;
+    for (external_services, by_primary) in [(vec![], false), (vec![service], true)] {
+        let cluster = Cluster::new(&NodeWiring { snat: None, external_services, ..node() })?;
+        // Without SNAT the primary ENI sends from an address that is not its own.
+        cluster.vpc.watch_source("eni-p", ON_SECONDARY)?;
+        assert_eq!(cluster.source(&cluster.on_secondary, &cluster.vpc.outside, OUTSIDE)?, ipv4(ON_SECONDARY));
+        assert_eq!(cluster.vpc.watched()? > 0, by_primary);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_range_joins_the_vpc_without_dropping_a_connection() -> Result<()> {
+    let cluster = Cluster::new(&node())?;
+    let Cluster { datapath, vpc, on_secondary, .. } = &cluster;
+    let listener = listen(&vpc.outside)?;
+    let to = SocketAddr::new(ip(OUTSIDE), listener.port);
+    let mut connection = listener.connection(|| on_secondary.call(to))?;
+    assert_eq!(connection.peer.ip(), ipv4(PRIMARY));
+    let wider = NodeWiring { vpc_cidrs: vec!["10.7.0.0/16".parse()?, "198.51.100.0/24".parse()?], ..node() };
+    block_on(datapath.set_up_node(&wider))??;
+    connection.carries_both_ways()?;
+    assert_eq!(cluster.source(on_secondary, &vpc.outside, OUTSIDE)?, ipv4(ON_SECONDARY));
+    connection.carries_both_ways()?;
+    assert_eq!(vpc.dropped()?, 0);
+    Ok(())
+}
+
+#[test]
+fn another_bit_marks_as_well() -> Result<()> {
+    let cluster = Cluster::new(&NodeWiring { mark: 0x4000, ..node() })?;
+    let Cluster { vpc, on_secondary, .. } = &cluster;
+    assert_eq!(cluster.source(on_secondary, &vpc.outside, OUTSIDE)?, ipv4(PRIMARY));
+    assert_eq!(vpc.dropped()?, 0);
     Ok(())
 }
