@@ -12,21 +12,22 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{AppName, BehaviorVersion, Region};
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::{
-    Filter, InstanceType as InstanceTypeName, NetworkInterface, NetworkInterfaceAttachmentChanges,
-    ResourceType, Tag, TagSpecification,
+    Filter, InstanceType as InstanceTypeName, Ipv4PrefixSpecification, NetworkInterface,
+    NetworkInterfaceAttachmentChanges, ResourceType, Tag, TagSpecification,
 };
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use enid_core::cloud::{
-    Assigned, CloudEni, CloudError, CloudErrorKind, CloudSubnet, NewEni, NodeIdentity, Supply,
+    Assigned, CloudEni, CloudError, CloudErrorKind, CloudSubnet, NewEni, NodeIdentity, Supply, VpcRanges,
 };
-use enid_core::ids::{EniAttachmentId, EniId, SubnetId, VpcId};
+use enid_core::ids::{EniAttachmentId, EniId, SecurityGroupId, SubnetId, VpcId};
 use enid_core::limits::InstanceType;
 use enid_core::wiring::Seat;
 use enid_engine::ports::Cloud;
 use ipnet::Ipv4Net;
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
-use crate::failure::{self, failed, unreadable};
+use crate::failure::{self, IMDS, failed, unreadable};
 use crate::instance_type;
 use crate::metadata::Metadata;
 use crate::network_interface::{self, parsed};
@@ -159,6 +160,15 @@ impl AwsCloud {
         Ok(found)
     }
 
+    async fn assign_ipv6_prefixes(&self, eni: &EniId, count: u32) -> Result<Assigned, CloudError> {
+        const CALL: &str = "AssignIpv6Addresses";
+        let request = self.client().await?.assign_ipv6_addresses().network_interface_id(eni.as_str());
+        let answer = request.ipv6_prefix_count(amount(CALL, count)?).send().await;
+        let answer = answer.map_err(|error| failure::ec2(CALL, &error))?;
+        let prefixes = answer.assigned_ipv6_prefixes().iter().map(|prefix| Some(prefix.as_str()));
+        Ok(Assigned { ipv6_prefixes: network_interface::prefixes(CALL, prefixes)?, ..Assigned::default() })
+    }
+
     fn read_eni(
         call: &str,
         described: &NetworkInterface,
@@ -218,6 +228,19 @@ impl Cloud for AwsCloud {
         Err(endless(CALL))
     }
 
+    async fn metadata_enis(&self, identity: &NodeIdentity) -> Result<Vec<CloudEni>, CloudError> {
+        // Many small questions are one operation: slow answers must not add up.
+        let patience = self.options.timeouts.operation;
+        let read = timeout(patience, self.metadata.enis(identity.primary_mac)).await;
+        read.unwrap_or_else(|_| {
+            Err(CloudError::unanswered(IMDS, &format!("not all interfaces were read within {patience:?}")))
+        })
+    }
+
+    async fn vpc_ranges(&self, identity: &NodeIdentity) -> Result<VpcRanges, CloudError> {
+        self.metadata.vpc_ranges(identity.primary_mac).await
+    }
+
     async fn subnets(
         &self,
         vpc: &VpcId,
@@ -265,20 +288,23 @@ impl Cloud for AwsCloud {
                     .build(),
             ]
         });
-        let groups = new.security_groups.iter().map(|group| group.as_str().to_owned()).collect();
         let request = self
             .client()
             .await?
             .create_network_interface()
             .subnet_id(new.subnet.as_str())
-            .set_groups(Some(groups))
+            .set_groups(Some(texts(&new.security_groups)))
             .description(&new.description)
             .set_tag_specifications(specification)
             .client_token(&new.client_token);
         let request = match new.supply {
-            Supply::Addresses(0) | Supply::Prefixes(0) => request,
+            Supply::Addresses(0) | Supply::Prefixes(0) | Supply::Ipv6Prefixes(0) => request,
             Supply::Addresses(count) => request.secondary_private_ip_address_count(amount(CALL, count)?),
             Supply::Prefixes(count) => request.ipv4_prefix_count(amount(CALL, count)?),
+            Supply::Ipv6Prefixes(_) => {
+                let message = "IPv6 prefixes are assigned to an ENI that exists";
+                return Err(failed(CALL, CloudErrorKind::Rejected, message));
+            }
         };
         let answer = request.send().await.map_err(|error| failure::ec2(CALL, &error))?;
         let created =
@@ -327,6 +353,19 @@ impl Cloud for AwsCloud {
         Ok(())
     }
 
+    async fn set_security_groups(&self, eni: &EniId, groups: &[SecurityGroupId]) -> Result<(), CloudError> {
+        const CALL: &str = "ModifyNetworkInterfaceAttribute";
+        if groups.is_empty() {
+            // On the wire no groups and nothing to change look the same.
+            return Err(failed(CALL, CloudErrorKind::Rejected, "an ENI has at least one security group"));
+        }
+        let request =
+            self.client().await?.modify_network_interface_attribute().network_interface_id(eni.as_str());
+        let answer = request.set_groups(Some(texts(groups))).send().await;
+        answer.map_err(|error| failure::ec2(CALL, &error))?;
+        Ok(())
+    }
+
     async fn detach_eni(&self, attachment: &EniAttachmentId) -> Result<(), CloudError> {
         let request = self.client().await?.detach_network_interface().attachment_id(attachment.as_str());
         request.send().await.map_err(|error| failure::ec2("DetachNetworkInterface", &error))?;
@@ -344,9 +383,12 @@ impl Cloud for AwsCloud {
         let request = self.client().await?.assign_private_ip_addresses().network_interface_id(eni.as_str());
         let request = match supply {
             // EC2 takes a request for nothing as an error.
-            Supply::Addresses(0) | Supply::Prefixes(0) => return Ok(Assigned::default()),
+            Supply::Addresses(0) | Supply::Prefixes(0) | Supply::Ipv6Prefixes(0) => {
+                return Ok(Assigned::default());
+            }
             Supply::Addresses(count) => request.secondary_private_ip_address_count(amount(CALL, count)?),
             Supply::Prefixes(count) => request.ipv4_prefix_count(amount(CALL, count)?),
+            Supply::Ipv6Prefixes(count) => return self.assign_ipv6_prefixes(eni, count).await,
         };
         let answer = request.send().await.map_err(|error| failure::ec2(CALL, &error))?;
         let addresses = answer
@@ -354,27 +396,31 @@ impl Cloud for AwsCloud {
             .iter()
             .map(|assigned| parsed(CALL, "assigned address", assigned.private_ip_address()))
             .collect::<Result<_, _>>()?;
-        Ok(Assigned {
-            addresses,
-            prefixes: network_interface::prefixes(CALL, answer.assigned_ipv4_prefixes())?,
-        })
+        let prefixes = answer.assigned_ipv4_prefixes().iter().map(Ipv4PrefixSpecification::ipv4_prefix);
+        let prefixes = network_interface::prefixes(CALL, prefixes)?;
+        Ok(Assigned { addresses, prefixes, ipv6_prefixes: Vec::new() })
     }
 
     async fn unassign(&self, eni: &EniId, give_back: &Assigned) -> Result<(), CloudError> {
+        const CALL: &str = "UnassignPrivateIpAddresses";
+        if !give_back.ipv6_prefixes.is_empty() {
+            let message = "IPv6 prefixes stay with their ENI";
+            return Err(failed(CALL, CloudErrorKind::Rejected, message));
+        }
         // Single addresses and prefixes are two requests: EC2 does not promise to take both in one.
         if !give_back.addresses.is_empty() {
             let addresses = give_back.addresses.iter().map(ToString::to_string).collect();
             let request =
                 self.client().await?.unassign_private_ip_addresses().network_interface_id(eni.as_str());
             let answer = request.set_private_ip_addresses(Some(addresses)).send().await;
-            answer.map_err(|error| failure::ec2("UnassignPrivateIpAddresses", &error))?;
+            answer.map_err(|error| failure::ec2(CALL, &error))?;
         }
         if !give_back.prefixes.is_empty() {
             let prefixes = give_back.prefixes.iter().map(ToString::to_string).collect();
             let request =
                 self.client().await?.unassign_private_ip_addresses().network_interface_id(eni.as_str());
             let answer = request.set_ipv4_prefixes(Some(prefixes)).send().await;
-            answer.map_err(|error| failure::ec2("UnassignPrivateIpAddresses", &error))?;
+            answer.map_err(|error| failure::ec2(CALL, &error))?;
         }
         Ok(())
     }
@@ -382,6 +428,10 @@ impl Cloud for AwsCloud {
 
 fn filter(name: &str, value: &str) -> Filter {
     Filter::builder().name(name).values(value).build()
+}
+
+fn texts(groups: &[SecurityGroupId]) -> Vec<String> {
+    groups.iter().map(|group| group.as_str().to_owned()).collect()
 }
 
 fn amount(call: &str, count: u32) -> Result<i32, CloudError> {

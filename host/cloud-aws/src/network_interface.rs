@@ -5,22 +5,21 @@ use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use aws_sdk_ec2::types::{
-    AttachmentStatus, Ipv4PrefixSpecification, NetworkInterface, NetworkInterfaceAttachment,
-    NetworkInterfaceType, Tag,
+    AttachmentStatus, GroupIdentifier, Ipv4PrefixSpecification, Ipv6PrefixSpecification, NetworkInterface,
+    NetworkInterfaceAttachment, NetworkInterfaceType, Tag,
 };
 use enid_core::cloud::{CloudEni, CloudError, EniAttachment};
-use enid_core::ids::SubnetId;
+use enid_core::ids::{SecurityGroupId, SubnetId};
 use enid_core::wiring::Seat;
 use ipnet::Ipv4Net;
 
 use crate::failure::unreadable;
+use crate::prefix::Delegated;
 
 /// The tag, with exactly the value `true`, that keeps the incumbent's and our hands off an interface.
 const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
 /// The tag that names the instance an interface was created for.
 const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
-/// The length of every prefix that EC2 delegates.
-const PREFIX_LENGTH: u8 = 28;
 
 /// Which subnet an interface is in: its range has to be found out elsewhere before [`read`].
 pub(crate) fn subnet(call: &str, described: &NetworkInterface) -> Result<SubnetId, CloudError> {
@@ -68,27 +67,32 @@ pub(crate) fn read(
         subnet_cidr,
         primary_address,
         addresses,
-        prefixes: prefixes(call, described.ipv4_prefixes())?,
+        prefixes: prefixes(call, described.ipv4_prefixes().iter().map(Ipv4PrefixSpecification::ipv4_prefix))?,
+        ipv6_prefixes: prefixes(
+            call,
+            described.ipv6_prefixes().iter().map(Ipv6PrefixSpecification::ipv6_prefix),
+        )?,
+        security_groups: described
+            .groups()
+            .iter()
+            .map(|group| security_group(call, group))
+            .collect::<Result<_, _>>()?,
         managed,
         created_for_pods: created_for_pods(described),
         attachment,
     })
 }
 
-/// Delegated prefixes; one that is not a /28 would break every count downstream.
-pub(crate) fn prefixes(
+/// Delegated prefixes, by their texts.
+pub(crate) fn prefixes<'a, N>(
     call: &str,
-    described: &[Ipv4PrefixSpecification],
-) -> Result<Vec<Ipv4Net>, CloudError> {
-    let read = |entry: &Ipv4PrefixSpecification| {
-        let prefix: Ipv4Net = parsed(call, "prefix", entry.ipv4_prefix())?;
-        if prefix.prefix_len() == PREFIX_LENGTH {
-            Ok(prefix.trunc())
-        } else {
-            Err(unreadable(call, "prefix", prefix))
-        }
-    };
-    described.iter().map(read).collect()
+    described: impl IntoIterator<Item = Option<&'a str>>,
+) -> Result<Vec<N>, CloudError>
+where
+    Delegated<N>: FromStr<Err: Display>,
+{
+    let read = |text| parsed(call, "prefix", text).map(|Delegated(prefix)| prefix);
+    described.into_iter().map(read).collect()
 }
 
 /// Reads a piece of text that must be there and well formed.
@@ -99,6 +103,10 @@ pub(crate) fn parsed<T: FromStr<Err: Display>>(
 ) -> Result<T, CloudError> {
     let text = text.ok_or_else(|| unreadable(call, what, "missing"))?;
     text.parse().map_err(|why| unreadable(call, what, format!("`{text:.60}`: {why}")))
+}
+
+fn security_group(call: &str, group: &GroupIdentifier) -> Result<SecurityGroupId, CloudError> {
+    parsed(call, "security group", group.group_id())
 }
 
 /// `None` when EC2 says that the interface is detached already.
@@ -112,7 +120,7 @@ fn attachment(call: &str, entry: &NetworkInterfaceAttachment) -> Result<Option<E
             .ok_or_else(|| unreadable(call, what, format!("{value:?}")))
     };
     Ok(Some(EniAttachment {
-        id: parsed(call, "attachment id", entry.attachment_id())?,
+        id: Some(parsed(call, "attachment id", entry.attachment_id())?),
         seat: Seat {
             card: index("network card index", Some(entry.network_card_index().unwrap_or(0)))?,
             device: index("device index", entry.device_index())?,

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_ec2::types::{Subnet, SubnetState, Tag};
+use aws_sdk_ec2::types::{Subnet, SubnetCidrBlockStateCode, SubnetState, Tag};
 use enid_core::cloud::{CloudError, CloudSubnet};
 use enid_core::ids::SubnetId;
 use enid_core::snapshot::{ClusterTag, RoleTag};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::failure::unreadable;
+use crate::network_interface::parsed;
 
 const ROLE_TAG: &str = "kubernetes.io/role/cni";
 const CLUSTER_TAG: &str = "cni.networking.k8s.aws/cluster/";
@@ -22,11 +23,7 @@ pub(crate) fn read(
     subnet: &Subnet,
     cluster: Option<&str>,
 ) -> Result<Option<CloudSubnet>, CloudError> {
-    let id: SubnetId = subnet
-        .subnet_id()
-        .ok_or_else(|| unreadable(call, "subnet id", "missing"))?
-        .parse()
-        .map_err(|why| unreadable(call, "subnet id", why))?;
+    let id: SubnetId = parsed(call, "subnet id", subnet.subnet_id())?;
     let Some(range) = range(call, subnet)? else { return Ok(None) };
     if subnet.state().is_some_and(|state| *state != SubnetState::Available) {
         return Ok(None);
@@ -36,6 +33,7 @@ pub(crate) fn read(
         id,
         zone: subnet.availability_zone().unwrap_or_default().to_owned(),
         cidr: range,
+        ipv6_cidr: ipv6_range(call, subnet)?,
         free: u32::try_from(subnet.available_ip_address_count().unwrap_or(0)).unwrap_or(0),
         role: role(tags),
         cluster: cluster_tag(tags, cluster),
@@ -46,6 +44,17 @@ pub(crate) fn read(
 pub(crate) fn range(call: &str, subnet: &Subnet) -> Result<Option<Ipv4Net>, CloudError> {
     let text = subnet.cidr_block().filter(|text| !text.is_empty());
     text.map(|text| text.parse().map_err(|why| unreadable(call, "subnet range", format!("`{text}`: {why}"))))
+        .transpose()
+}
+
+/// The IPv6 range in force: one on its way in or out has no addresses to give.
+fn ipv6_range(call: &str, subnet: &Subnet) -> Result<Option<Ipv6Net>, CloudError> {
+    let in_force = subnet.ipv6_cidr_block_association_set().iter().find(|association| {
+        let state = association.ipv6_cidr_block_state().and_then(|state| state.state());
+        state == Some(&SubnetCidrBlockStateCode::Associated)
+    });
+    in_force
+        .map(|association| parsed(call, "IPv6 range of the subnet", association.ipv6_cidr_block()))
         .transpose()
 }
 
@@ -89,6 +98,8 @@ impl Ranges {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_ec2::types::{SubnetCidrBlockState, SubnetIpv6CidrBlockAssociation};
+
     use super::*;
 
     fn tagged(tags: &[(&str, &str)]) -> Vec<Tag> {
@@ -136,6 +147,36 @@ mod tests {
         assert_eq!(read("DescribeSubnets", &pending, None).unwrap(), None);
         assert!(read("DescribeSubnets", &usable.clone().cidr_block("10.0.0.0/99").build(), None).is_err());
         assert!(read("DescribeSubnets", &usable.subnet_id("vpc-1").build(), None).is_err());
+    }
+
+    #[test]
+    fn only_an_associated_ipv6_range_counts() {
+        use SubnetCidrBlockStateCode::{Associated, Associating, Disassociated, Failed};
+        let association = |state, range: Option<&str>| {
+            let state = SubnetCidrBlockState::builder().state(state).build();
+            SubnetIpv6CidrBlockAssociation::builder()
+                .ipv6_cidr_block_state(state)
+                .set_ipv6_cidr_block(range.map(str::to_owned))
+                .build()
+        };
+        let subnet = Subnet::builder().subnet_id("subnet-1").cidr_block("10.0.0.0/24");
+        let (old, new) = ("2001:db8:0:1::/64", "2001:db8:0:2::/64");
+        for (associations, range) in [
+            (vec![], Some(None)),
+            (vec![association(Associated, Some(new))], Some(Some(new))),
+            (vec![association(Associating, Some(new))], Some(None)),
+            (
+                vec![association(Disassociated, Some(old)), association(Associated, Some(new))],
+                Some(Some(new)),
+            ),
+            (vec![association(Failed, None)], Some(None)),
+            (vec![association(Associated, None)], None),
+            (vec![association(Associated, Some("10.0.0.0/24"))], None),
+        ] {
+            let subnet = subnet.clone().set_ipv6_cidr_block_association_set(Some(associations)).build();
+            let read = read("DescribeSubnets", &subnet, None).ok().map(|read| read.unwrap().ipv6_cidr);
+            assert_eq!(read, range.map(|range| range.map(|text| text.parse().unwrap())), "{subnet:?}");
+        }
     }
 
     #[test]

@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot arrange its world fails")]
 
 mod canned;
+mod interfaces;
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 
 use canned::{Answer, Canned, Request, metadata};
 use enid_cloud_aws::{AwsCloud, Options};
-use enid_core::cloud::{Assigned, CloudErrorKind, NewEni, NodeIdentity, Supply};
+use enid_core::cloud::{Assigned, CloudErrorKind, NewEni, NodeIdentity, Supply, VpcRanges};
 use enid_core::ids::EniId;
 use enid_core::wiring::Seat;
 use enid_engine::ports::Cloud;
@@ -28,6 +30,8 @@ fn described(device: u32) -> String {
          <privateIpAddressesSet><item><privateIpAddress>10.0.0.4</privateIpAddress><primary>true</primary></item>\
          <item><privateIpAddress>10.0.0.9</privateIpAddress><primary>false</primary></item></privateIpAddressesSet>\
          <ipv4PrefixSet><item><ipv4Prefix>10.0.0.32/28</ipv4Prefix></item></ipv4PrefixSet>\
+         <ipv6PrefixSet><item><ipv6Prefix>2001:db8:0:1:{device}::/80</ipv6Prefix></item></ipv6PrefixSet>\
+         <groupSet><item><groupId>sg-1</groupId></item><item><groupId>sg-2</groupId></item></groupSet>\
          <attachment><attachmentId>eni-attach-{device}</attachmentId><deviceIndex>{device}</deviceIndex>\
          <networkCardIndex>0</networkCardIndex><status>attached</status>\
          <deleteOnTermination>true</deleteOnTermination></attachment></item>"
@@ -41,6 +45,17 @@ fn page(interfaces: &str, next: &str) -> Answer {
 
 fn unexpected(request: &Request) -> Answer {
     panic!("unexpected request {request:?}")
+}
+
+fn new_eni(node: &NodeIdentity, supply: Supply) -> NewEni {
+    NewEni {
+        subnet: node.subnet.clone(),
+        security_groups: node.security_groups.clone(),
+        supply,
+        description: "aws-K8S-i-1".to_owned(),
+        tags: vec![("node.k8s.amazonaws.com/instance_id".to_owned(), "i-1".to_owned())],
+        client_token: "token-1".to_owned(),
+    }
 }
 
 async fn identity(cloud: &AwsCloud) -> NodeIdentity {
@@ -59,12 +74,64 @@ async fn identity_is_read_from_metadata_alone() {
     );
     assert_eq!(node.security_groups.len(), 2);
     assert_eq!(node.vpc_cidrs, ["10.0.0.0/16".parse().unwrap(), "100.64.0.0/16".parse().unwrap()]);
+    assert_eq!((node.primary_ipv6, node.vpc_ipv6_cidrs.len()), (None, 0));
     assert!(server.ec2_requests().is_empty());
+}
+
+#[tokio::test]
+async fn the_nodes_own_ipv6_address_is_not_one_of_its_pods() {
+    let own = "2001:db8:0:1::5";
+    for (addresses, prefixes, found) in [
+        (Some("2001:db8:0:1::5"), None, Some(own)),
+        (Some("2001:db8:0:1:7::1\n2001:db8:0:1::5\n2001:db8:0:1::6"), Some("2001:db8:0:1:7::/80"), Some(own)),
+        (Some("2001:db8:0:1:7::1"), Some("2001:db8:0:1:6::/80\n2001:db8:0:1:7::/80"), None),
+        (Some(""), None, None),
+        (None, Some("2001:db8:0:1:7::/80"), None),
+    ] {
+        let mut metadata = metadata();
+        for (leaf, text) in
+            [("ipv6s", addresses), ("ipv6-prefix", prefixes), ("vpc-ipv6-cidr-blocks", Some("2001:db8::/56"))]
+        {
+            let path = format!("network/interfaces/macs/02:00:00:00:00:01/{leaf}");
+            metadata.extend(text.map(|text| (path, text.to_owned())));
+        }
+        let server = Canned::start(metadata, unexpected);
+        let node = identity(&server.cloud(PATIENT)).await;
+        assert_eq!(node.primary_ipv6, found.map(|address| address.parse().unwrap()), "{addresses:?}");
+        assert_eq!(node.vpc_ipv6_cidrs, ["2001:db8::/56".parse().unwrap()]);
+    }
+}
+
+#[tokio::test]
+async fn the_vpcs_ranges_are_read_again_when_asked() {
+    let server = Canned::start(metadata(), unexpected);
+    let cloud = server.cloud(PATIENT);
+    let node = identity(&cloud).await;
+    let both = vec!["10.0.0.0/16".parse().unwrap(), "100.64.0.0/16".parse().unwrap()];
+    let ranges = cloud.vpc_ranges(&node).await.unwrap();
+    assert_eq!(ranges, VpcRanges { ipv4: both, ipv6: Vec::new() });
+
+    let interface = "network/interfaces/macs/02:00:00:00:00:01";
+    for (leaf, text, kind) in [
+        ("vpc-ipv4-cidr-blocks", None, CloudErrorKind::Gone),
+        ("vpc-ipv4-cidr-blocks", Some(""), CloudErrorKind::Unavailable),
+        ("vpc-ipv4-cidr-blocks", Some("10.0.0.0/16\n10.1.0.0/160"), CloudErrorKind::Unavailable),
+        ("vpc-ipv6-cidr-blocks", Some("10.0.0.0/16"), CloudErrorKind::Unavailable),
+    ] {
+        let mut metadata = metadata();
+        metadata.remove(&format!("{interface}/{leaf}"));
+        metadata.extend(text.map(|text| (format!("{interface}/{leaf}"), text.to_owned())));
+        let server = Canned::start(metadata, unexpected);
+        let error = server.cloud(PATIENT).vpc_ranges(&node).await.unwrap_err();
+        assert_eq!((error.call.as_str(), error.kind), ("IMDS", kind), "{error}");
+        assert!(error.message.contains(leaf), "{error}");
+    }
 }
 
 #[tokio::test]
 async fn missing_or_malformed_metadata_is_named_by_its_path() {
     let interface = "network/interfaces/macs/02:00:00:00:00:01/vpc-id";
+    let ipv6s = "network/interfaces/macs/02:00:00:00:00:01/ipv6s";
     for (path, value, kind) in [
         ("placement/availability-zone", None, CloudErrorKind::Gone),
         (interface, None, CloudErrorKind::Gone),
@@ -72,6 +139,7 @@ async fn missing_or_malformed_metadata_is_named_by_its_path() {
         ("instance-id", Some(""), CloudErrorKind::Unavailable),
         ("instance-type", Some("two words"), CloudErrorKind::Unavailable),
         (interface, Some("subnet-1"), CloudErrorKind::Unavailable),
+        (ipv6s, Some("2001:db8::1\n10.0.0.4"), CloudErrorKind::Unavailable),
     ] {
         let mut metadata = metadata();
         match value {
@@ -173,8 +241,9 @@ async fn enis_are_read_from_every_page_and_their_ranges_from_metadata() {
     for eni in &enis {
         assert_eq!(eni.subnet_cidr, "10.0.0.0/24".parse().unwrap());
         assert_eq!((eni.addresses.len(), eni.prefixes.len(), eni.managed), (1, 1, true));
+        assert_eq!((eni.ipv6_prefixes.len(), eni.security_groups.len()), (1, 2));
         let attachment = eni.attachment.as_ref().unwrap();
-        assert!(attachment.settled && attachment.delete_on_termination);
+        assert!(attachment.id.is_some() && attachment.settled && attachment.delete_on_termination);
     }
     let requests = server.ec2_requests();
     assert_eq!(requests.len(), 2);
@@ -189,6 +258,40 @@ async fn an_endless_answer_is_given_up() {
     let error = cloud.enis(&identity(&cloud).await).await.unwrap_err();
     assert_eq!(error.kind, CloudErrorKind::Unavailable, "{error}");
     assert_eq!(server.ec2_requests().len(), 10);
+}
+
+#[tokio::test]
+async fn malformed_interfaces_are_errors_that_name_the_piece() {
+    for (good, bad, piece) in [
+        ("2001:db8:0:1:1::/80", "2001:db8:0:1::/64", "prefix"),
+        ("2001:db8:0:1:1::/80", "10.0.0.48/28", "prefix"),
+        ("10.0.0.32/28", "10.0.0.32/24", "prefix"),
+        ("<ipv6Prefix>2001:db8:0:1:1::/80</ipv6Prefix>", "", "prefix"),
+        ("<groupId>sg-2</groupId>", "<groupId>web</groupId>", "security group"),
+        ("<groupId>sg-2</groupId>", "<groupName>web</groupName>", "security group"),
+        ("<networkCardIndex>0", "<networkCardIndex>-1", "network card"),
+    ] {
+        let interface = described(1).replace(good, bad);
+        assert_ne!(interface, described(1), "{good}");
+        let server = Canned::start(metadata(), move |_| page(&interface, ""));
+        let cloud = server.cloud(PATIENT);
+        let error = cloud.enis(&identity(&cloud).await).await.unwrap_err();
+        assert_eq!(error.kind, CloudErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains(piece), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_efa_only_interface_on_another_card_is_seen_and_not_ours() {
+    let efa = "<item><networkInterfaceId>eni-1</networkInterfaceId><subnetId>subnet-1</subnetId>\
+               <interfaceType>efa-only</interfaceType><macAddress>02:00:00:00:00:01</macAddress><attachment>\
+               <attachmentId>eni-attach-1</attachmentId><deviceIndex>1</deviceIndex>\
+               <networkCardIndex>5</networkCardIndex><status>attached</status></attachment></item>";
+    let server = Canned::start(metadata(), move |_| page(efa, ""));
+    let cloud = server.cloud(PATIENT);
+    let enis = cloud.enis(&identity(&cloud).await).await.unwrap();
+    assert_eq!((enis.len(), enis[0].managed), (1, false));
+    assert_eq!(enis[0].attachment.as_ref().unwrap().seat, Seat { card: 5, device: 1 });
 }
 
 #[tokio::test]
@@ -208,14 +311,7 @@ async fn create_sends_everything_in_one_call_and_finds_the_range_once() {
         _ => unexpected(request),
     });
     let cloud = server.cloud(PATIENT);
-    let new = NewEni {
-        subnet: "subnet-1".parse().unwrap(),
-        security_groups: vec!["sg-1".parse().unwrap(), "sg-2".parse().unwrap()],
-        supply: Supply::Addresses(3),
-        description: "aws-K8S-i-1".to_owned(),
-        tags: vec![("node.k8s.amazonaws.com/instance_id".to_owned(), "i-1".to_owned())],
-        client_token: "token-1".to_owned(),
-    };
+    let new = new_eni(&identity(&cloud).await, Supply::Addresses(3));
     let created = cloud.create_eni(&new).await.unwrap();
     assert_eq!((created.id.as_str(), created.attachment), ("eni-3", None));
     cloud.create_eni(&NewEni { supply: Supply::Prefixes(2), ..new }).await.unwrap();
@@ -258,13 +354,16 @@ async fn attach_names_a_card_only_beyond_the_first() {
 async fn nothing_asked_is_no_call_and_both_kinds_given_back_are_two() {
     let server = Canned::start(metadata(), |request| Answer::ec2(request.action(), "<return>true</return>"));
     let cloud = server.cloud(PATIENT);
-    assert_eq!(cloud.assign(&eni(), Supply::Addresses(0)).await.unwrap(), Assigned::default());
+    for nothing in [Supply::Addresses(0), Supply::Prefixes(0), Supply::Ipv6Prefixes(0)] {
+        assert_eq!(cloud.assign(&eni(), nothing).await.unwrap(), Assigned::default());
+    }
     cloud.unassign(&eni(), &Assigned::default()).await.unwrap();
     assert!(server.ec2_requests().is_empty());
 
     let both = Assigned {
         addresses: vec!["10.0.0.9".parse().unwrap()],
         prefixes: vec!["10.0.0.32/28".parse().unwrap()],
+        ipv6_prefixes: Vec::new(),
     };
     cloud.unassign(&eni(), &both).await.unwrap();
     let requests = server.ec2_requests();
@@ -282,6 +381,88 @@ async fn only_what_is_new_is_reported_as_assigned() {
     let assigned = server.cloud(PATIENT).assign(&eni(), Supply::Addresses(1)).await.unwrap();
     assert_eq!(assigned.addresses, ["10.0.0.7".parse::<std::net::Ipv4Addr>().unwrap()]);
     assert_eq!(assigned.prefixes, ["10.0.0.48/28".parse().unwrap()]);
+}
+
+#[tokio::test]
+async fn ipv6_prefixes_are_assigned_by_an_api_of_their_own() {
+    let answer = "<networkInterfaceId>eni-1</networkInterfaceId><assignedIpv6PrefixSet>\
+                  <item>2001:db8:0:1:7::/80</item></assignedIpv6PrefixSet>";
+    let server = Canned::start(metadata(), move |_| Answer::ec2("AssignIpv6Addresses", answer));
+    let assigned = server.cloud(PATIENT).assign(&eni(), Supply::Ipv6Prefixes(1)).await.unwrap();
+    let prefix = "2001:db8:0:1:7::/80".parse().unwrap();
+    assert_eq!(assigned, Assigned { ipv6_prefixes: vec![prefix], ..Assigned::default() });
+    let request = &server.ec2_requests()[0];
+    assert_eq!((request.action(), request.parameter("NetworkInterfaceId")), ("AssignIpv6Addresses", "eni-1"));
+    assert_eq!((request.parameter("Ipv6PrefixCount"), request.parameter("Ipv6AddressCount")), ("1", ""));
+
+    for lie in ["2001:db8:0:1::/64", "10.0.0.32/28", "", "2001:db8:0:1:7::"] {
+        let answer = answer.replace("2001:db8:0:1:7::/80", lie);
+        let server = Canned::start(metadata(), move |_| Answer::ec2("AssignIpv6Addresses", &answer));
+        let error = server.cloud(PATIENT).assign(&eni(), Supply::Ipv6Prefixes(1)).await.unwrap_err();
+        assert_eq!(error.kind, CloudErrorKind::Unavailable, "`{lie}`: {error}");
+        assert!(error.message.contains("prefix"), "{error}");
+    }
+    for (code, kind) in [
+        ("PrivateIpAddressLimitExceeded", CloudErrorKind::LimitExceeded),
+        ("InsufficientCidrBlocks", CloudErrorKind::NoFreeBlocks),
+        ("InvalidParameterValue", CloudErrorKind::Rejected),
+        ("UnsupportedOperation", CloudErrorKind::Rejected),
+    ] {
+        let server = Canned::start(metadata(), move |_| Answer::ec2_error(400, code, "because"));
+        let error = server.cloud(PATIENT).assign(&eni(), Supply::Ipv6Prefixes(1)).await.unwrap_err();
+        assert_eq!((error.call.as_str(), error.kind), ("AssignIpv6Addresses", kind), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_port_never_does_with_ipv6_prefixes_is_refused_without_a_call() {
+    let server = Canned::start(metadata(), unexpected);
+    let cloud = server.cloud(PATIENT);
+    let node = identity(&cloud).await;
+    let born = cloud.create_eni(&new_eni(&node, Supply::Ipv6Prefixes(1))).await.unwrap_err();
+    assert_eq!(born.kind, CloudErrorKind::Rejected, "{born}");
+    let back = Assigned {
+        addresses: vec!["10.0.0.9".parse().unwrap()],
+        ipv6_prefixes: vec!["2001:db8:0:1:7::/80".parse().unwrap()],
+        ..Assigned::default()
+    };
+    let kept = cloud.unassign(&eni(), &back).await.unwrap_err();
+    assert_eq!(kept.kind, CloudErrorKind::Rejected, "{kept}");
+    assert!(server.ec2_requests().is_empty());
+}
+
+#[tokio::test]
+async fn security_groups_are_set_all_together() {
+    let server = Canned::start(metadata(), |request| Answer::ec2(request.action(), "<return>true</return>"));
+    let cloud = server.cloud(PATIENT);
+    let groups = ["sg-2".parse().unwrap(), "sg-7".parse().unwrap()];
+    cloud.set_security_groups(&eni(), &groups).await.unwrap();
+    let requests = server.ec2_requests();
+    assert_eq!(requests.len(), 1);
+    for (parameter, value) in [
+        ("Action", "ModifyNetworkInterfaceAttribute"),
+        ("NetworkInterfaceId", "eni-1"),
+        ("SecurityGroupId.1", "sg-2"),
+        ("SecurityGroupId.2", "sg-7"),
+    ] {
+        assert_eq!(requests[0].parameter(parameter), value, "{parameter}");
+    }
+    assert!(!requests[0].parameters.keys().any(|name| name.starts_with("Attachment")));
+
+    let none = cloud.set_security_groups(&eni(), &[]).await.unwrap_err();
+    assert_eq!(none.kind, CloudErrorKind::Rejected, "{none}");
+    assert_eq!(server.ec2_requests().len(), 1, "no groups would look like no change");
+
+    for (code, kind) in [
+        ("InvalidGroup.NotFound", CloudErrorKind::Gone),
+        ("InvalidGroupId.Malformed", CloudErrorKind::Rejected),
+        ("SecurityGroupsPerInterfaceLimitExceeded", CloudErrorKind::Rejected),
+        ("UnauthorizedOperation", CloudErrorKind::Denied),
+    ] {
+        let server = Canned::start(metadata(), move |_| Answer::ec2_error(400, code, "because"));
+        let error = server.cloud(PATIENT).set_security_groups(&eni(), &groups).await.unwrap_err();
+        assert_eq!((error.call.as_str(), error.kind), ("ModifyNetworkInterfaceAttribute", kind), "{error}");
+    }
 }
 
 #[tokio::test]
@@ -312,12 +493,16 @@ async fn instance_types_are_read_by_the_default_card() {
 async fn subnets_are_asked_for_by_vpc_and_zone_and_carry_their_tags() {
     let answer = "<subnetSet><item><subnetId>subnet-1</subnetId><state>available</state><cidrBlock>10.0.0.0/24</cidrBlock>\
                   <availabilityZone>eu-test-1a</availabilityZone><availableIpAddressCount>7</availableIpAddressCount>\
+                  <ipv6CidrBlockAssociationSet><item><ipv6CidrBlock>2001:db8:0:9::/64</ipv6CidrBlock><ipv6CidrBlockState>\
+                  <state>disassociating</state></ipv6CidrBlockState></item><item><ipv6CidrBlock>2001:db8:0:1::/64</ipv6CidrBlock>\
+                  <ipv6CidrBlockState><state>associated</state></ipv6CidrBlockState></item></ipv6CidrBlockAssociationSet>\
                   <tagSet><item><key>kubernetes.io/role/cni</key><value>1</value></item>\
                   <item><key>cni.networking.k8s.aws/cluster/blue</key><value>shared</value></item></tagSet></item></subnetSet>";
     let server = Canned::start(metadata(), move |_| Answer::ec2("DescribeSubnets", answer));
     let found =
         server.cloud(PATIENT).subnets(&"vpc-1".parse().unwrap(), "eu-test-1a", Some("green")).await.unwrap();
     assert_eq!((found.len(), found[0].free, found[0].zone.as_str()), (1, 7, "eu-test-1a"));
+    assert_eq!(found[0].ipv6_cidr, Some("2001:db8:0:1::/64".parse().unwrap()));
     assert_eq!(found[0].role, enid_core::snapshot::RoleTag::Included);
     assert_eq!(found[0].cluster, enid_core::snapshot::ClusterTag::Foreign);
     let request = &server.ec2_requests()[0];
@@ -335,33 +520,26 @@ async fn the_policy_we_ship_allows_exactly_the_calls_we_make() {
     let cloud = server.cloud(PATIENT);
     let node = identity(&cloud).await;
     let attachment = "eni-attach-1".parse().unwrap();
-    let new = NewEni {
-        subnet: node.subnet.clone(),
-        security_groups: node.security_groups.clone(),
-        supply: Supply::Addresses(1),
-        description: "aws-K8S-i-1".to_owned(),
-        tags: vec![("a".to_owned(), "b".to_owned())],
-        client_token: "token-1".to_owned(),
-    };
-    let address = Assigned { addresses: vec!["10.0.0.9".parse().unwrap()], prefixes: Vec::new() };
+    let address = Assigned { addresses: vec!["10.0.0.9".parse().unwrap()], ..Assigned::default() };
     assert!(cloud.instance_type("z9.huge").await.is_err());
     assert!(cloud.enis(&node).await.is_err());
     assert!(cloud.subnets(&node.vpc, &node.zone, None).await.is_err());
-    assert!(cloud.create_eni(&new).await.is_err());
+    assert!(cloud.create_eni(&new_eni(&node, Supply::Addresses(1))).await.is_err());
     assert!(cloud.attach_eni(&node, &eni(), Seat { card: 0, device: 1 }).await.is_err());
     assert!(cloud.delete_with_instance(&eni(), &attachment).await.is_err());
+    assert!(cloud.set_security_groups(&eni(), &node.security_groups).await.is_err());
     assert!(cloud.detach_eni(&attachment).await.is_err());
     assert!(cloud.delete_eni(&eni()).await.is_err());
     assert!(cloud.assign(&eni(), Supply::Addresses(1)).await.is_err());
+    assert!(cloud.assign(&eni(), Supply::Ipv6Prefixes(1)).await.is_err());
     assert!(cloud.unassign(&eni(), &address).await.is_err());
 
     let policy = include_str!("../../../../deploy/iam-policy.json");
-    let mut allowed: Vec<&str> = policy.split('"').filter_map(|text| text.strip_prefix("ec2:")).collect();
+    let mut allowed: BTreeSet<&str> =
+        policy.split('"').filter_map(|text| text.strip_prefix("ec2:")).collect();
     // The first is not called by itself but needed to create with tags, the second is a condition's name.
     allowed.retain(|name| !["CreateTags", "CreateAction"].contains(name));
-    allowed.sort_unstable();
     let requests = server.ec2_requests();
-    let mut called: Vec<&str> = requests.iter().map(Request::action).collect();
-    called.sort_unstable();
+    let called: BTreeSet<&str> = requests.iter().map(Request::action).collect();
     assert_eq!(called, allowed);
 }
