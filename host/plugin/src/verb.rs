@@ -4,13 +4,14 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use enid_protocol::cni::annotations::Nics;
 use enid_protocol::cni::call::{Call, Target, Verb};
 use enid_protocol::cni::code::Code;
 use enid_protocol::cni::config::{NetConfig, version_for_errors};
 use enid_protocol::cni::error::CniError;
 use enid_protocol::cni::result::{self, Answering};
 use enid_protocol::cni::version::version_document;
-use enid_protocol::message::{Add, Check, Del, Reply, Request};
+use enid_protocol::message::{Add, Added, Check, Del, Reply, Request};
 use enid_protocol::spool::{Spool, SpoolError};
 use serde_json::Value;
 
@@ -72,7 +73,7 @@ fn answer(call: Call, input: &[u8]) -> Result<Answer, CniError> {
 fn add(target: &Target, own: OwnNamespace, config: &NetConfig) -> Result<Answer, CniError> {
     let deadline = Instant::now() + config.timeout;
     let netns = netns::open_pod(&target.netns, own)?;
-    let request = Request::Add(Add {
+    let add = Add {
         container: target.container.clone(),
         network: config.name.clone(),
         ifname: target.ifname.clone(),
@@ -80,19 +81,26 @@ fn add(target: &Target, own: OwnNamespace, config: &NetConfig) -> Result<Answer,
         pod: target.args.clone().overridden_by(config.args.clone()).into_pod(),
         timeout_ms: told(config.timeout),
         trace: target.trace.clone(),
-    });
+        reads: vec![Reply::ADDED_INTERFACES.to_owned()],
+    };
+    let request = match config.nics {
+        Nics::One => Request::Add(add),
+        Nics::EveryCard => Request::AddEveryCard(add),
+    };
+    let document = |added| {
+        let answering = Answering {
+            version: config.version,
+            ifname: &target.ifname,
+            netns: &target.netns,
+            dns: config.dns.as_ref(),
+            previous: config.previous.as_ref(),
+        };
+        Ok(Answer::Document(result::document(&added, answering)))
+    };
     let reply = daemon::ask(&config.socket, &request, Some(netns.as_fd()), deadline);
     match reply.map_err(|error| error.to_error(&config.socket))? {
-        Reply::Added(added) => Ok(Answer::Document(result::document(
-            &added,
-            Answering {
-                version: config.version,
-                ifname: &target.ifname,
-                netns: &target.netns,
-                dns: config.dns.as_ref(),
-                previous: config.previous.as_ref(),
-            },
-        ))),
+        Reply::Added(added) => document(Added::from(added)),
+        Reply::AddedInterfaces(added) => document(*added),
         Reply::Failed(failed) => Err(failed.into()),
         other @ (Reply::Checked | Reply::Done | Reply::Hello { .. } | Reply::Report(_)) => {
             Err(misplaced(&other, Verb::Add, &config.socket))
@@ -104,9 +112,9 @@ fn check(target: &Target, config: &NetConfig) -> Result<Answer, CniError> {
     let deadline = Instant::now() + config.timeout;
     let netns = netns::open_pod(&target.netns, OwnNamespace::Allowed)?;
     let addresses: Vec<_> =
-        config.previous.iter().flat_map(|previous| previous.addresses_on(&target.ifname)).collect();
+        config.previous.iter().flat_map(|previous| previous.addresses_of(&target.ifname)).collect();
     if addresses.is_empty() {
-        let message = format!("`prevResult` has no IPv4 address on {}", target.ifname);
+        let message = format!("`prevResult` has no address on {}", target.ifname);
         return Err(CniError::new(
             Code::InvalidConfig,
             message,
@@ -127,9 +135,11 @@ fn check(target: &Target, config: &NetConfig) -> Result<Answer, CniError> {
     match reply.map_err(|error| error.to_error(&config.socket))? {
         Reply::Checked => Ok(Answer::Silent),
         Reply::Failed(failed) => Err(failed.into()),
-        other @ (Reply::Added(_) | Reply::Done | Reply::Hello { .. } | Reply::Report(_)) => {
-            Err(misplaced(&other, Verb::Check, &config.socket))
-        }
+        other @ (Reply::Added(_)
+        | Reply::AddedInterfaces(_)
+        | Reply::Done
+        | Reply::Hello { .. }
+        | Reply::Report(_)) => Err(misplaced(&other, Verb::Check, &config.socket)),
     }
 }
 
@@ -171,9 +181,11 @@ fn del(target: &Target, config: &NetConfig) -> Result<Answer, CniError> {
     match reply.map_err(|error| error.to_error(&config.socket))? {
         Reply::Done => Ok(Answer::Silent),
         Reply::Failed(failed) => Err(failed.into()),
-        other @ (Reply::Added(_) | Reply::Checked | Reply::Hello { .. } | Reply::Report(_)) => {
-            Err(misplaced(&other, Verb::Del, &config.socket))
-        }
+        other @ (Reply::Added(_)
+        | Reply::AddedInterfaces(_)
+        | Reply::Checked
+        | Reply::Hello { .. }
+        | Reply::Report(_)) => Err(misplaced(&other, Verb::Del, &config.socket)),
     }
 }
 
@@ -191,6 +203,7 @@ fn not_yet(verb: Verb, input: &[u8]) -> Result<Answer, CniError> {
 fn misplaced(reply: &Reply, verb: Verb, socket: &Path) -> CniError {
     let kind = match reply {
         Reply::Added(_) => "added",
+        Reply::AddedInterfaces(_) => Reply::ADDED_INTERFACES,
         Reply::Checked => "checked",
         Reply::Done => "done",
         Reply::Failed(_) => "failed",

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use serde_json::{Value, json};
-use stage::{Act, Runtime, Stage};
+use stage::{Act, Runtime, Stage, annotated};
 
 #[test]
 fn a_malformed_environment_is_code_4() {
@@ -57,7 +57,7 @@ fn a_malformed_configuration_says_which_key_and_why() {
         ("ADD", with(json!({ "cniVersion": 1 })), 7, "`cniVersion`"),
         ("CHECK", with(json!({ "cniVersion": "0.3.1" })), 1, "CHECK"),
         ("CHECK", with(json!({})), 7, "`prevResult`"),
-        ("CHECK", with(json!({ "prevResult": {} })), 7, "no IPv4 address on eth0"),
+        ("CHECK", with(json!({ "prevResult": {} })), 7, "no address on eth0"),
         ("ADD", with(json!({ "name": null })), 7, "`name` is missing"),
         ("DEL", with(json!({ "name": "a b" })), 7, "`name`"),
         ("ADD", with(json!({ "type": "../../bin/sh" })), 7, "`type`"),
@@ -65,6 +65,9 @@ fn a_malformed_configuration_says_which_key_and_why() {
         ("DEL", with(json!({ "socket": format!("/{}", "x".repeat(107)) })), 7, "`socket`"),
         ("ADD", with(json!({ "timeout_secs": "90" })), 7, "`timeout_secs`"),
         ("ADD", with(json!({ "prevResult": [] })), 7, "`prevResult`"),
+        ("ADD", with(json!({ "runtimeConfig": "x" })), 7, "`runtimeConfig` is \"x\""),
+        ("ADD", with(annotated("all-of-them")), 7, "`k8s.amazonaws.com/nicConfig` is \"all-of-them\""),
+        ("ADD", with(annotated(&"x".repeat(300_000))), 7, "`k8s.amazonaws.com/nicConfig`"),
         ("ADD", with(json!({ "vethPrefix": "eni" })), 2, "`vethPrefix` with value \"eni\""),
         ("ADD", with(json!({ "ipam": { "type": "host-local" } })), 2, "`ipam`"),
     ] {

@@ -13,10 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 use enid_protocol::frame::MAX_BODY;
-use enid_protocol::message::{Added, Reply};
+use enid_protocol::message::{AddedIpv4, MessageError, Reply};
 use enid_protocol::spool::{MAX_ENTRIES, Spool};
 use serde_json::{Value, json};
-use stage::{Act, Outcome, Runtime, Stage, added};
+use stage::{Act, Outcome, Runtime, Stage, added, annotated};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -103,11 +103,25 @@ fn broken_replies_are_told_apart() {
 }
 
 #[test]
+fn a_daemon_that_knows_no_further_cards_serves_no_pod_that_asks_for_them() {
+    let stage = Stage::new();
+    let _daemon = stage.daemon(|h| {
+        let verb = h.request.verb();
+        if verb == "add" {
+            return Act::Reply(Reply::Added(added()));
+        }
+        Act::Reply(MessageError::Unknown { what: "request", name: verb.to_owned() }.to_reply())
+    });
+    is_code(&stage.run("ADD", annotated("multi-nic-attachment")), 102, "`add_every_card`");
+    assert!(!stage.run("ADD", json!({})).succeeded().is_empty());
+}
+
+#[test]
 fn a_reply_of_any_allowed_size_is_read() {
     let stage = Stage::new();
     let host_veth = "v".repeat(MAX_BODY - 400);
-    let _daemon =
-        stage.daemon(move |_| Act::Reply(Reply::Added(Added { host_veth: host_veth.clone(), ..added() })));
+    let _daemon = stage
+        .daemon(move |_| Act::Reply(Reply::Added(AddedIpv4 { host_veth: host_veth.clone(), ..added() })));
     assert!(stage.run("ADD", json!({})).succeeded().len() > MAX_BODY - 400);
 }
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use enid_protocol::message::{Failed, Reply, Request};
 use rustix::fs::fstat;
 use serde_json::{Value, json};
-use stage::{Act, Runtime, Stage, added, recorder};
+use stage::{Act, Runtime, Stage, added, added_two_cards, annotated, recorder};
 
 #[test]
 fn add_prints_the_result_in_the_version_that_was_asked_for() {
@@ -52,12 +52,32 @@ fn add_hands_over_the_pod_and_the_namespace_itself() {
     let Request::Add(add) = request else { panic!("{request:?}") };
     assert_eq!((add.container.as_str(), add.network.as_str(), add.ifname.as_str()), ("c1", "enid", "eth0"));
     assert_eq!((add.netns.as_str(), add.timeout_ms), ("/proc/self/ns/net", 39_000));
-    assert_eq!(add.trace.as_deref(), Some("00-a-b-01"));
+    assert_eq!(
+        (add.trace.as_deref(), &add.reads[..]),
+        (Some("00-a-b-01"), &["added_interfaces".to_owned()][..])
+    );
     let pod = add.pod.unwrap();
     assert_eq!(
         (pod.namespace.as_str(), pod.name.as_str(), pod.uid.as_deref()),
         ("default", "named", Some("u-1"))
     );
+}
+
+#[test]
+fn an_annotated_pod_asks_for_every_card_and_is_told_of_all_it_has() {
+    let stage = Stage::new();
+    let (heard, record) = recorder();
+    let _daemon = stage.daemon(move |h| {
+        record((h.request.verb(), h.netns.is_some()));
+        Act::Reply(added_two_cards().into_reply())
+    });
+    let config = stage.config("1.1.0", annotated("multi-nic-attachment"));
+    let outcome = Runtime::new("ADD").config(&config).run();
+    assert_eq!(
+        outcome.succeeded(),
+        r#"{"cniVersion":"1.1.0","interfaces":[{"mac":"02:00:00:00:00:01","mtu":9001,"name":"enicc21c2d7785"},{"mac":"02:00:00:00:00:02","mtu":9001,"name":"eth0","sandbox":"/proc/self/ns/net"},{"mac":"02:00:00:00:00:03","mtu":1500,"name":"eni0123456789a"},{"mac":"02:00:00:00:00:04","mtu":1500,"name":"mNicIf1","sandbox":"/proc/self/ns/net"}],"ips":[{"address":"10.0.1.7/32","gateway":"169.254.1.1","interface":1},{"address":"2001:db8::7/128","gateway":"fe80::1","interface":1},{"address":"10.0.2.9/32","gateway":"169.254.1.2","interface":3}],"routes":[{"dst":"169.254.1.1/32","scope":253},{"dst":"0.0.0.0/0","gw":"169.254.1.1"},{"dst":"fe80::1/128"},{"dst":"::/0","gw":"fe80::1"},{"dst":"169.254.1.2/32","scope":253,"table":1},{"dst":"0.0.0.0/0","gw":"169.254.1.2","table":1}]}"#
+    );
+    assert_eq!(*heard.lock().unwrap(), [("add_every_card", true)]);
 }
 
 #[test]
@@ -113,21 +133,27 @@ fn del_needs_neither_namespace_nor_a_clean_configuration_and_is_silent() {
 
 #[test]
 fn check_hands_over_the_expected_addresses_and_is_silent() {
-    let stage = Stage::new();
-    let (heard, record) = recorder();
-    let _daemon = stage.daemon(move |h| {
-        let Request::Check(check) = h.request else { return Act::Reply(Reply::Added(added())) };
-        record((check.addresses, h.netns.is_some()));
-        Act::Reply(Reply::Checked)
-    });
-    for version in ["0.4.0", "1.0.0", "1.1.0"] {
-        let outcome = Runtime::new("ADD").config(&stage.config(version, json!({}))).run();
-        let result: Value = serde_json::from_str(outcome.succeeded()).unwrap();
-        let config = stage.config(version, json!({ "prevResult": result }));
-        assert_eq!(Runtime::new("CHECK").config(&config).run().succeeded(), "");
+    for (reply, addresses) in [
+        (Reply::Added(added()), vec!["10.0.1.7"]),
+        (added_two_cards().into_reply(), vec!["10.0.1.7", "2001:db8::7", "10.0.2.9"]),
+    ] {
+        let stage = Stage::new();
+        let (heard, record) = recorder();
+        let _daemon = stage.daemon(move |h| {
+            let Request::Check(check) = h.request else { return Act::Reply(reply.clone()) };
+            let addresses: Vec<String> = check.addresses.iter().map(ToString::to_string).collect();
+            record((addresses, h.netns.is_some()));
+            Act::Reply(Reply::Checked)
+        });
+        for version in ["0.4.0", "1.0.0", "1.1.0"] {
+            let outcome = Runtime::new("ADD").config(&stage.config(version, json!({}))).run();
+            let result: Value = serde_json::from_str(outcome.succeeded()).unwrap();
+            let config = stage.config(version, json!({ "prevResult": result }));
+            assert_eq!(Runtime::new("CHECK").config(&config).run().succeeded(), "");
+        }
+        let expected = (addresses.into_iter().map(str::to_owned).collect(), true);
+        assert_eq!(*heard.lock().unwrap(), [expected.clone(), expected.clone(), expected]);
     }
-    let expected = (vec![added().address], true);
-    assert_eq!(*heard.lock().unwrap(), [expected.clone(), expected.clone(), expected]);
 }
 
 #[test]

@@ -6,21 +6,30 @@
 //! * A field that the reader does not know is ignored; a field that the writer did not know reads as its
 //!   default. So a new field is always optional, and its absence means what it meant before.
 //! * A new verb is a new variant. A daemon that lacks it answers [`Reply::Failed`] with
-//!   [`Code::DaemonOutdated`] and the verb's name; a reader that lacks a reply says so by name.
-//! * A field never changes its meaning or type, and neither fields nor verbs are removed; what needs that
-//!   needs a higher [`PROTOCOL`], and a reader refuses what is higher than its own.
+//!   [`Code::DaemonOutdated`] and the verb's name; a reader that lacks a reply says so by name. So what must not
+//!   be overlooked is a verb or a reply, and never a field: a pod that asks for several interfaces
+//!   ([`Request::AddEveryCard`]), and a pod that has more than one IPv4 address ([`Reply::AddedInterfaces`]).
+//! * A plugin says in [`Add::reads`] which replies it reads beyond the first ones. Where the others would not say
+//!   all, the daemon takes back what it did and answers [`Code::PluginOutdated`].
+//! * A field never changes its meaning, and neither fields nor verbs are removed; what needs that
+//!   needs a higher [`PROTOCOL`], and a reader refuses what is higher than its own. A field may take more
+//!   values if older readers refuse those as malformed: where there was an IPv4 address, there may be IPv6.
 //! * [`Request::Hello`] is answered the same way by every version: a client may ask before it relies on more.
 //! * Codes are plain numbers in a reply, so a plugin passes on a code that is newer than itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::cni::code::Code;
 use crate::frame::{self, FrameError};
+
+mod added;
+
+pub use added::{Added, AddedIpv4, Address, FURTHER_INTERFACE, Further, Interface};
 
 /// The protocol's version: higher only when an older reader would misunderstand.
 pub const PROTOCOL: u32 = 1;
@@ -57,6 +66,24 @@ pub struct Add {
     /// `TRACEPARENT`, passed on for the logs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
+    /// Kinds of reply that the plugin reads besides [`Reply::Added`] and [`Reply::Failed`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reads: Vec<String>,
+}
+
+impl Add {
+    /// Whether the plugin that asks can read `reply`.
+    pub fn reads(&self, reply: &Reply) -> bool {
+        match reply {
+            Reply::AddedInterfaces(_) => self.reads.iter().any(|kind| kind == Reply::ADDED_INTERFACES),
+            Reply::Added(_)
+            | Reply::Checked
+            | Reply::Done
+            | Reply::Failed(_)
+            | Reply::Hello { .. }
+            | Reply::Report(_) => true,
+        }
+    }
 }
 
 /// CNI DEL. Carries no descriptor: the namespace may be gone.
@@ -96,8 +123,9 @@ pub struct Check {
     /// The pod, when the runtime is Kubernetes'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Pod>,
-    /// The addresses that `prevResult` puts on this interface. The lease's must be among them.
-    pub addresses: Vec<Ipv4Addr>,
+    /// The addresses that `prevResult` puts on the pod's interfaces. Those that the daemon reported must be among
+    /// them.
+    pub addresses: Vec<IpAddr>,
     /// How long the plugin waits from now.
     pub timeout_ms: u64,
     /// `TRACEPARENT`, passed on for the logs.
@@ -110,7 +138,7 @@ pub struct Check {
 #[serde(rename_all = "snake_case")]
 pub enum Subject {
     /// One pod address.
-    Address(Ipv4Addr),
+    Address(IpAddr),
     /// One ENI, by its id.
     Eni(String),
     /// One pod.
@@ -126,8 +154,10 @@ pub enum Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// CNI ADD.
+    /// CNI ADD of one interface.
     Add(Add),
+    /// CNI ADD of an interface on every network card.
+    AddEveryCard(Add),
     /// CNI CHECK.
     Check(Check),
     /// Give strategy components that failed another chance.
@@ -155,13 +185,23 @@ pub enum Request {
 
 impl Request {
     /// Every verb of this version, as spelled on the wire.
-    pub const VERBS: [&str; 8] =
-        ["add", "check", "clear_quarantine", "del", "explain", "hello", "status", "strategies"];
+    pub const VERBS: [&str; 9] = [
+        "add",
+        "add_every_card",
+        "check",
+        "clear_quarantine",
+        "del",
+        "explain",
+        "hello",
+        "status",
+        "strategies",
+    ];
 
     /// The verb as spelled on the wire.
     pub fn verb(&self) -> &'static str {
         match self {
             Request::Add(_) => "add",
+            Request::AddEveryCard(_) => "add_every_card",
             Request::Check(_) => "check",
             Request::ClearQuarantine { .. } => "clear_quarantine",
             Request::Del(_) => "del",
@@ -187,23 +227,6 @@ impl Request {
     }
 }
 
-/// A pod that has its address. The plugin renders the CNI result from this.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Added {
-    /// The pod's address; always a /32.
-    pub address: Ipv4Addr,
-    /// The pod's default gateway.
-    pub gateway: Ipv4Addr,
-    /// Name of the host end of the pair.
-    pub host_veth: String,
-    /// MAC of the host end.
-    pub host_mac: String,
-    /// MAC of the pod end.
-    pub pod_mac: String,
-    /// MTU of both ends.
-    pub mtu: u32,
-}
-
 /// A request that was not fulfilled. Becomes the CNI error as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
@@ -227,8 +250,10 @@ impl Failed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    /// To ADD.
-    Added(Added),
+    /// To ADD, when one interface with one IPv4 address is all that the pod has.
+    Added(AddedIpv4),
+    /// To ADD, when the pod has more, or other addresses.
+    AddedInterfaces(Box<Added>),
     /// To CHECK: all is as it should be.
     Checked,
     /// To DEL: nothing of the attachment is left, or will be soon without further calls.
@@ -249,7 +274,10 @@ pub enum Reply {
 }
 
 impl Reply {
-    const KINDS: [&str; 6] = ["added", "checked", "done", "failed", "hello", "report"];
+    /// The kind of [`Reply::AddedInterfaces`], for [`Add::reads`].
+    pub const ADDED_INTERFACES: &str = "added_interfaces";
+    const KINDS: [&str; 7] =
+        ["added", Reply::ADDED_INTERFACES, "checked", "done", "failed", "hello", "report"];
 
     /// The answer of this version to [`Request::Hello`].
     pub fn hello() -> Reply {
@@ -393,6 +421,7 @@ mod tests {
             pod: Some(Pod { namespace: "default".to_owned(), name: "web".to_owned(), uid: None }),
             timeout_ms: 90_000,
             trace: None,
+            reads: Vec::new(),
         }
     }
 
@@ -414,13 +443,14 @@ mod tests {
         let a = add();
         let requests = [
             Request::Add(a.clone()),
+            Request::AddEveryCard(Add { reads: vec![Reply::ADDED_INTERFACES.to_owned()], ..a.clone() }),
             Request::Check(Check {
                 container: a.container.clone(),
                 network: a.network.clone(),
                 ifname: a.ifname.clone(),
                 netns: a.netns.clone(),
                 pod: a.pod.clone(),
-                addresses: vec![Ipv4Addr::new(10, 0, 1, 7)],
+                addresses: vec![IpAddr::from([10, 0, 1, 7]), "2001:db8::7".parse().unwrap()],
                 timeout_ms: 1,
                 trace: Some("00-aa-bb-01".to_owned()),
             }),
@@ -434,7 +464,7 @@ mod tests {
                 timeout_ms: 1,
                 trace: None,
             }),
-            Request::Explain { subject: Subject::Address(Ipv4Addr::LOCALHOST) },
+            Request::Explain { subject: Subject::Address("2001:db8::7".parse().unwrap()) },
             Request::Hello { program: "test".to_owned() },
             Request::Status,
             Request::Strategies,
@@ -513,16 +543,25 @@ mod tests {
         }
 
         #[test]
-        fn any_added_round_trips(address: u32, mtu: u32, host_veth in ".{0,20}", code: u32, message in ".{0,80}") {
-            let added = Added {
-                address: address.into(),
-                gateway: Ipv4Addr::new(169, 254, 1, 1),
-                host_veth,
-                host_mac: "02:00:00:00:00:01".to_owned(),
-                pod_mac: "02:00:00:00:00:02".to_owned(),
-                mtu,
-            };
-            for reply in [Reply::Added(added), Reply::Failed(Failed { code, message, details: String::new() })] {
+        fn any_added_round_trips(
+            addresses in prop::collection::vec((any::<IpAddr>(), any::<u8>()), 0..3),
+            gateways in prop::collection::vec(any::<IpAddr>(), 0..3),
+            mtu: u32,
+            further in 0u32..3,
+            host_veth in ".{0,20}",
+            code: u32,
+            message in ".{0,80}",
+        ) {
+            let addresses = addresses.into_iter().map(|(address, prefix)| Address { address, prefix }).collect();
+            let mac = |end: u8| format!("02:00:00:00:00:{end:02x}");
+            let first = Interface { addresses, gateways, host_veth, host_mac: mac(1), pod_mac: mac(2), mtu };
+            let further = (1..=further).map(|table| Further {
+                ifname: format!("{FURTHER_INTERFACE}{table}"),
+                table,
+                interface: first.clone(),
+            });
+            let added = Added { further: further.collect(), first: first.clone() };
+            for reply in [added.into_reply(), Reply::Failed(Failed { code, message, details: String::new() })] {
                 let frame = reply.to_frame().unwrap();
                 prop_assert_eq!(Reply::from_body(body_of(&frame)).unwrap(), reply);
             }

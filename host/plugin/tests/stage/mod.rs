@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use enid_protocol::frame::FrameDecoder;
-use enid_protocol::message::{Added, Reply, Request};
+use enid_protocol::message::{Added, AddedIpv4, Address, Further, Interface, Reply, Request};
 use rustix::io::IoSliceMut;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::{Value, json};
@@ -280,9 +280,9 @@ pub(crate) fn recorder<T: Send + 'static>() -> (Arc<Mutex<Vec<T>>>, impl Fn(T) +
     (heard, move |value| record.lock().unwrap().push(value))
 }
 
-/// The address that the played daemon gives.
-pub(crate) fn added() -> Added {
-    Added {
+/// What the played daemon gives an ordinary pod.
+pub(crate) fn added() -> AddedIpv4 {
+    AddedIpv4 {
         address: Ipv4Addr::new(10, 0, 1, 7),
         gateway: Ipv4Addr::new(169, 254, 1, 1),
         host_veth: "enicc21c2d7785".to_owned(),
@@ -290,4 +290,27 @@ pub(crate) fn added() -> Added {
         pod_mac: "02:00:00:00:00:02".to_owned(),
         mtu: 9001,
     }
+}
+
+/// What it gives a dual-stack pod that asked for every card.
+pub(crate) fn added_two_cards() -> Added {
+    let mut added = Added::from(added());
+    added.first.addresses.push(Address::alone("2001:db8::7".parse().unwrap()));
+    added.first.gateways.push("fe80::1".parse().unwrap());
+    let interface = Interface {
+        addresses: vec![Address::alone("10.0.2.9".parse().unwrap())],
+        gateways: vec!["169.254.1.2".parse().unwrap()],
+        host_veth: "eni0123456789a".to_owned(),
+        host_mac: "02:00:00:00:00:03".to_owned(),
+        pod_mac: "02:00:00:00:00:04".to_owned(),
+        mtu: 1500,
+    };
+    added.further.push(Further { ifname: "mNicIf1".to_owned(), table: 1, interface });
+    added
+}
+
+/// What a runtime adds to the configuration of a pod with this `nicConfig`.
+pub(crate) fn annotated(nic_config: &str) -> Value {
+    let annotations = json!({ "k8s.amazonaws.com/nicConfig": nic_config, "example.com/other": "1" });
+    json!({ "runtimeConfig": { "io.kubernetes.cri.pod-annotations": annotations } })
 }

@@ -48,6 +48,8 @@ pub enum Code {
     Forbidden = 109,
     /// Too many DELs wait in the spool for a daemon to come back.
     SpoolFull = 110,
+    /// The plugin is older than the daemon and cannot report what the pod would have.
+    PluginOutdated = 111,
 }
 
 impl Code {

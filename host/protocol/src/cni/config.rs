@@ -1,16 +1,18 @@
 //! The network configuration on stdin (spec 1.1.0, "Plugin configuration objects").
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::annotations::Nics;
 use super::args::CniArgs;
 use super::call::{Verb, is_cni_name};
 use super::code::Code;
 use super::error::CniError;
 use super::version::CniVersion;
+use crate::message::FURTHER_INTERFACE;
 
 /// Where the daemon listens unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/enid/enid.sock";
@@ -22,7 +24,7 @@ pub const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT_RANGE: std::ops::RangeInclusive<u64> = 1..=200;
 /// `sun_path` has 108 bytes, the last of which is zero.
 const MAX_SOCKET_PATH: usize = 107;
-/// The largest stdin: a full set of pod annotations is a quarter of it.
+/// The largest stdin: all annotations that Kubernetes allows a pod are a quarter of it.
 pub const MAX_STDIN: usize = 1024 * 1024;
 
 /// Keys that the spec defines, each handled or meant for others.
@@ -58,6 +60,8 @@ pub struct NetConfig {
     pub dns: Option<Value>,
     /// `args.cni`: wins over `CNI_ARGS`.
     pub args: CniArgs,
+    /// How many interfaces the pod wants. Only ADD asks.
+    pub nics: Nics,
     /// `prevResult`, when there is one. Its lists are lists.
     pub previous: Option<Previous>,
 }
@@ -67,14 +71,16 @@ pub struct NetConfig {
 pub struct Previous(pub(super) Map<String, Value>);
 
 impl Previous {
-    /// The IPv4 addresses that the result puts on `ifname` inside a sandbox, in any version's form.
-    pub fn addresses_on(&self, ifname: &str) -> Vec<Ipv4Addr> {
+    /// The addresses that the result puts on the pod's interfaces: on `ifname`, and on those that enid named. In
+    /// any version's form.
+    pub fn addresses_of(&self, ifname: &str) -> Vec<IpAddr> {
         let interfaces = list(&self.0, "interfaces");
         let is_ours = |ip: &Value| {
             let index = ip.get("interface").and_then(Value::as_u64).and_then(|i| usize::try_from(i).ok());
             index.and_then(|index| interfaces.get(index)).is_some_and(|interface| {
                 let text = |key| interface.get(key).and_then(Value::as_str).unwrap_or_default();
-                text("name") == ifname && !text("sandbox").is_empty()
+                let name = text("name");
+                (name == ifname || name.starts_with(FURTHER_INTERFACE)) && !text("sandbox").is_empty()
             })
         };
         let address = |ip: &Value| {
@@ -123,8 +129,9 @@ impl NetConfig {
             reading.wrong("`prevResult` is missing: CHECK compares with it");
         }
         let args = reading.args();
+        let nics = if verb == Verb::Add { reading.nics() } else { Nics::One };
         reading.outcome()?;
-        Ok(NetConfig { version, name, socket, spool, timeout, dns, args, previous })
+        Ok(NetConfig { version, name, socket, spool, timeout, dns, args, nics, previous })
     }
 }
 
@@ -299,6 +306,14 @@ impl Reading<'_> {
         CniArgs { namespace: text("K8S_POD_NAMESPACE"), name: text("K8S_POD_NAME"), uid: text("K8S_POD_UID") }
     }
 
+    fn nics(&mut self) -> Nics {
+        let Some(runtime_config) = self.value("runtimeConfig") else { return Nics::One };
+        Nics::asked_for(&runtime_config).unwrap_or_else(|fault| {
+            self.wrong(fault);
+            Nics::One
+        })
+    }
+
     /// A key that is not understood may change what is asked for, so it is refused by name and value
     /// (spec 1.1.0, "Error" code 2). Keys under `cni.dev/` are reserved by CNI and ignored.
     fn unknown_keys(&mut self) {
@@ -318,7 +333,9 @@ impl Reading<'_> {
         let Some((code, _)) = self.faults.first() else { return Ok(()) };
         let texts: Vec<&str> = self.faults.iter().map(|(_, text)| text.as_str()).collect();
         let message = format!("network configuration: {}", texts.join("; "));
-        let details = format!("enid-cni's own keys are {}; change the conflist", OWN_KEYS.join(", "));
+        let own = OWN_KEYS.join(", ");
+        let details =
+            format!("keys are changed in the conflist (enid-cni's own are {own}), annotations in the pod");
         Err(CniError::new(*code, message, details))
     }
 }
@@ -328,7 +345,7 @@ fn list<'a>(object: &'a Map<String, Value>, key: &str) -> &'a [Value] {
 }
 
 /// A value as JSON, cut short.
-fn shown(value: &Value) -> String {
+pub(super) fn shown(value: &Value) -> String {
     value.to_string().chars().take(60).collect()
 }
 
@@ -427,25 +444,49 @@ mod tests {
     }
 
     #[test]
-    fn previous_addresses_are_those_of_our_interface() {
+    fn previous_addresses_are_those_of_our_interfaces() {
         let previous = json!({ "prevResult": {
             "interfaces": [
                 { "name": "eth0" },
                 { "name": "eth0", "sandbox": "/n" },
                 { "name": "net1", "sandbox": "/n" },
+                { "name": "mNicIf1", "sandbox": "/n" },
             ],
             "ips": [
                 { "version": "4", "interface": 1, "address": "10.0.0.7/32" },
                 { "interface": 0, "address": "10.0.0.8/32" },
                 { "interface": 2, "address": "10.0.0.9/32" },
                 { "interface": 9, "address": "10.0.0.10/32" },
-                { "interface": 1, "address": "fd00::1/128" },
+                { "version": "6", "interface": 1, "address": "2001:db8::7/128" },
+                { "interface": 3, "address": "10.0.1.7/32" },
+                { "interface": 1, "address": "2001:db8::zz/128" },
                 { "address": "10.0.0.11/32" },
                 7,
             ],
         } });
         let config = parse(previous, Verb::Check).unwrap();
-        assert_eq!(config.previous.unwrap().addresses_on("eth0"), [Ipv4Addr::new(10, 0, 0, 7)]);
+        let seen: Vec<_> =
+            config.previous.unwrap().addresses_of("eth0").iter().map(ToString::to_string).collect();
+        assert_eq!(seen, ["10.0.0.7", "2001:db8::7", "10.0.1.7"]);
+    }
+
+    #[test]
+    fn only_add_minds_what_the_annotations_say() {
+        let asking = |value: &str| {
+            let annotations = json!({ "k8s.amazonaws.com/nicConfig": value });
+            json!({
+                "prevResult": {},
+                "runtimeConfig": { "io.kubernetes.cri.pod-annotations": annotations },
+            })
+        };
+        assert_eq!(parse(asking("multi-nic-attachment"), Verb::Add).unwrap().nics, Nics::EveryCard);
+        assert_eq!(parse(json!({}), Verb::Add).unwrap().nics, Nics::One);
+        let (code, message) = refused(asking("two"), Verb::Add);
+        assert_eq!(code, 7);
+        assert!(message.contains("`k8s.amazonaws.com/nicConfig` is \"two\""), "{message}");
+        for verb in [Verb::Check, Verb::Del] {
+            assert_eq!(parse(asking("two"), verb).unwrap().nics, Nics::One, "{verb}");
+        }
     }
 
     #[test]
