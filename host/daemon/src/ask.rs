@@ -54,8 +54,8 @@ pub(crate) enum Output {
 pub(crate) enum What {
     /// One pod address: where it is in its life, why it is here, what happens next
     Address {
-        /// For example 10.0.1.7
-        address: std::net::Ipv4Addr,
+        /// For example 10.0.1.7, or 2001:db8::7
+        address: std::net::IpAddr,
         #[command(flatten)]
         how: How,
     },
@@ -122,7 +122,7 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
     match reply {
         Reply::Report(report) => Ok(report),
         Reply::Failed(failed) => Err(anyhow!("{} (code {})", failed.message, failed.code).into()),
-        Reply::Added(_) | Reply::Checked | Reply::Done | Reply::Hello { .. } => {
+        Reply::Added(_) | Reply::AddedInterfaces(_) | Reply::Checked | Reply::Done | Reply::Hello { .. } => {
             Err(anyhow!("the daemon answered something else than a report").into())
         }
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 use enid_core::event::Answer;
 use enid_core::limits::{InstanceType, Mode};
-use enid_core::node::Config;
+use enid_core::node::{Config, CustomNetworking, EniConfig};
 use enid_core::snapshot::{MaxPodsSnapshot, Setting, Value};
 use enid_core::time::Timestamp;
 use enid_policy_wasm::{Kind, Lineup, Policy, PolicyConfig};
@@ -89,6 +89,12 @@ pub(crate) struct Plan {
     /// How addresses are supplied
     #[arg(long, value_enum, default_value_t)]
     mode: Supply,
+    /// Pods get their addresses in other subnets than the node: its primary ENI carries none
+    #[arg(long)]
+    custom_networking: bool,
+    /// Use at most this many ENIs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=128))]
+    max_enis: Option<u32>,
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -194,16 +200,23 @@ fn refuse_faults(faults: &[String]) -> Result<(), Failure> {
 /// Adds pods one at a time to a fresh simulated node and prints where it comes to rest.
 pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
     let kind = known(&query.instance_type)?;
-    if query.mode == Supply::Prefix {
-        let why =
-            anyhow!("--mode prefix: prefix mode comes with the address modes; only secondary-ip so far");
+    let mode: Mode = query.mode.into();
+    if mode == Mode::Prefix && !kind.supports_prefixes() {
+        let why = anyhow!(
+            "--mode prefix: EC2 delegates prefixes to Nitro and bare-metal types only, and {} is neither",
+            kind.name
+        );
         return Err(Failure::arguments(why));
     }
     let policy = load(Kind::WarmPool, &query.choice, strategies::choose(&Document::defaults())?)?;
     // What the addresses allow, as in the incumbent's own table: the kubelet cap is not the pool's business.
-    let ceiling = kind.max_enis() * kind.slots_per_eni() + 2;
-    let config = Config { mode: query.mode.into(), max_pods: Some(ceiling), ..Config::default() };
-    let (ec2, instance, _) = lone_instance(1, &kind, BEGIN).map_err(|why| anyhow!("{why}"))?;
+    let ceiling = kind.max_enis() * kind.addresses_per_eni(mode) + 2;
+    let (ec2, instance, subnet) = lone_instance(1, &kind, BEGIN).map_err(|why| anyhow!("{why}"))?;
+    let elsewhere = EniConfig { name: "plan".to_owned(), subnets: vec![subnet], security_groups: Vec::new() };
+    let custom_networking =
+        if query.custom_networking { CustomNetworking::Use(elsewhere) } else { CustomNetworking::Off };
+    let (max_pods, max_enis) = (Some(ceiling), query.max_enis);
+    let config = Config { mode, max_pods, max_enis, custom_networking, ..Config::default() };
     let mut node = SimNode::start(ec2, instance, config, policy, BEGIN + Duration::from_secs(120))
         .map_err(|why| anyhow!("{why}"))
         .context("start the simulated node")?;
@@ -232,7 +245,7 @@ pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
     let steady = Steady {
         enis: per_eni.len(),
         addresses: pool.total,
-        prefixes: 0,
+        prefixes: pool.prefixes,
         unused: pool.free,
         per_eni,
         pods: placed,
@@ -243,8 +256,8 @@ pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
         Output::Json => println!("{}", serde_json::to_string(&steady).context("print the plan")?),
         Output::Text => {
             println!(
-                "{} ENIs, {} addresses ({:?} per ENI), {} unused, {} pods",
-                steady.enis, steady.addresses, steady.per_eni, steady.unused, steady.pods
+                "{} ENIs, {} addresses ({:?} per ENI) in {} prefixes, {} unused, {} pods",
+                steady.enis, steady.addresses, steady.per_eni, steady.prefixes, steady.unused, steady.pods
             );
             for (call, count) in &steady.calls {
                 println!("{count:>5} {call}");

@@ -69,6 +69,7 @@ impl Failure {
             LabError::DiedStarting { .. }
             | LabError::WillNotEnd { .. }
             | LabError::Silent { .. }
+            | LabError::Refused { .. }
             | LabError::Io { .. }
             | LabError::Fabric(_)
             | LabError::Serve(_) => Self::from(why),

@@ -2,12 +2,15 @@
 //!
 //! Never decides about addresses: that is [`enid_core`]. Map: `run` (the daemon), `server` (its socket),
 //! `overview` (the strategies in force), `reload` (settings and components that change), `settings`,
-//! `strategies`; `ask` (status, explain), `strategy_command` (strategy), `capacity` (max-pods, plan),
-//! `lab_command` and `demo` (a VPC on this machine), `failure` (exit codes).
+//! `environment` (the incumbent's variables), `strategies`; `ask` (status, explain), `strategy_command` (strategy),
+//! `capacity` (max-pods, plan), `config_command` (config), `lab_command` and `demo` (a VPC on this machine), `failure`
+//! (exit codes).
 
 mod ask;
 mod capacity;
+mod config_command;
 mod demo;
+mod environment;
 mod failure;
 mod lab_command;
 mod overview;
@@ -49,6 +52,11 @@ enum Command {
         /// The settings file
         #[arg(default_value = "/etc/enid/enid.toml")]
         file: PathBuf,
+    },
+    /// Settings out of the Amazon VPC CNI's environment variables
+    Config {
+        #[command(subcommand)]
+        command: config_command::ConfigCommand,
     },
     /// One screen about the node
     Status {
@@ -105,6 +113,7 @@ fn default_log(command: &Command) -> &'static str {
     match command {
         Command::Run { .. } => "info",
         Command::CheckSettings { .. }
+        | Command::Config { .. }
         | Command::Status { .. }
         | Command::Explain { .. }
         | Command::Strategy { .. }
@@ -146,6 +155,7 @@ fn perform(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::Run { config } => run::run(&config)?,
         Command::CheckSettings { file } => check_settings(&file)?,
+        Command::Config { command } => config_command::run(command)?,
         Command::Status { how } => ask::status(&how)?,
         Command::Explain { what } => ask::explain(what)?,
         Command::Strategy { command } => return strategy_command::run(command),
@@ -179,6 +189,10 @@ fn check_settings(config: &std::path::Path) -> Result<(), Failure> {
     let chosen = strategies::choose(&document)?;
     let house = strategies::house_aside(&document.settings);
     let policy = strategies::load(&document, &PolicyConfig { house, ..chosen })?;
+    for remark in &document.remarks {
+        eprintln!("enid: {remark}");
+    }
+    print!("{}", document.effective());
     for kind in Kind::ALL {
         let report = policy.report(kind);
         println!("{kind}: {} {}", report.label, report.digest.unwrap_or_default());

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use enid_component_store::Digest;
 use enid_core::cloud::NodeIdentity;
+use enid_core::limits::InstanceType;
+use enid_core::wiring::Families;
 use enid_engine::run::Request;
 use enid_policy_wasm::policy::{LoadError, Prepared};
 use enid_policy_wasm::{Kind, Policy, PolicyConfig};
@@ -20,8 +22,7 @@ use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
-use crate::run::{node_config, node_wiring};
-use crate::settings::{self, Document, Settings};
+use crate::settings::{self, Document, Settings, node_config};
 use crate::strategies::{self, Shelf};
 
 /// How long files must be quiet before they are read: editors write in several steps.
@@ -35,7 +36,7 @@ pub(crate) struct Reloader {
     chosen: PolicyConfig,
     policy: Arc<Policy>,
     engine: mpsc::Sender<Request>,
-    identity: NodeIdentity,
+    place: Place,
     contents: Contents,
     /// What was refused last, so that it is said once and not with every change of another file.
     refused: Option<String>,
@@ -51,17 +52,26 @@ pub(crate) struct Begun {
     pub(crate) chosen: PolicyConfig,
     /// Those strategies, loaded.
     pub(crate) policy: Arc<Policy>,
-    /// Whose node this is.
+    /// Where this node is.
+    pub(crate) place: Place,
+}
+
+/// What settings must fit besides themselves.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    /// Who the node was when it started.
     pub(crate) identity: NodeIdentity,
+    /// What its type allows.
+    pub(crate) instance_type: InstanceType,
 }
 
 impl Reloader {
     /// A reloader that tells `engine`.
     pub(crate) fn new(begun: Begun, engine: mpsc::Sender<Request>) -> Self {
-        let Begun { file, settings, chosen, policy, identity } = begun;
+        let Begun { file, settings, chosen, policy, place } = begun;
         let file = std::path::absolute(&file).unwrap_or(file);
         let contents = Contents::of(&[&chosen]);
-        Self { file, settings, chosen, policy, engine, identity, contents, refused: None }
+        Self { file, settings, chosen, policy, engine, place, contents, refused: None }
     }
 
     /// Reloads on SIGHUP and on changes, until aborted. Looks once at the start: something may have changed
@@ -122,6 +132,11 @@ impl Reloader {
             }
         };
         self.keep_what_needs_a_restart(&mut document.settings);
+        let zone = self.place.identity.zone.clone();
+        let config = node_config(&document.settings, &zone);
+        if let Err(why) = config.check(&self.place.identity, &self.place.instance_type) {
+            return self.refuse(&why, "the settings file is not taken over; the running settings stay");
+        }
         // Reads files, and asks components when something is wrong: EC2's replies must not wait for that.
         let after = match tokio::task::block_in_place(|| strategies::choose(&document)) {
             Ok(after) => PolicyConfig { house: self.chosen.house.clone(), ..after },
@@ -150,12 +165,10 @@ impl Reloader {
         }
         let taken = document.settings;
         self.chosen = after;
-        if node_config(&taken) != node_config(&self.settings) || taken.network != self.settings.network {
+        if config != node_config(&self.settings, &zone) {
             info!("settings taken over");
-            let config = Box::new(node_config(&taken));
-            let wiring = Box::new(node_wiring(&taken, &self.identity));
             // The engine is gone only at shutdown.
-            let _gone = self.engine.send(Request::Reconfigure { config, wiring }).await;
+            let _gone = self.engine.send(Request::Reconfigure { config: Box::new(config) }).await;
         }
         if !changed.is_empty() {
             let _gone = self.engine.send(Request::StrategyReplaced).await;
@@ -174,6 +187,7 @@ impl Reloader {
             ("[node] runtime_dir", new.node.runtime_dir != running.node.runtime_dir),
             ("[cloud]", new.cloud != running.cloud),
             ("[network] veth_prefix", new.network.veth_prefix != running.network.veth_prefix),
+            ("[network] ip_family, egress", families(new) != families(running)),
             ("[engine] isolation, cache_dir, store_dir", new.engine != engine),
         ] {
             if changed {
@@ -183,6 +197,7 @@ impl Reloader {
         new.node.runtime_dir.clone_from(&running.node.runtime_dir);
         new.cloud.clone_from(&running.cloud);
         new.network.veth_prefix.clone_from(&running.network.veth_prefix);
+        (new.network.families, new.network.egress) = families(running);
         new.engine = engine;
     }
 
@@ -239,6 +254,11 @@ impl Reloader {
         });
         prepared.await.map_err(|why| why.to_string())?
     }
+}
+
+/// Which families pods have: a cluster's do not change under running pods.
+fn families(settings: &Settings) -> (Families, bool) {
+    (settings.network.families, settings.network.egress)
 }
 
 /// What component files hold now; `None` for a file that cannot be read.

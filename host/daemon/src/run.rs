@@ -9,8 +9,7 @@ use enid_cloud_aws::{AwsCloud, Options, Timeouts};
 use enid_core::cloud::{CloudError, NodeIdentity};
 use enid_core::event::Record;
 use enid_core::limits::InstanceType;
-use enid_core::node::{Config, NodeState, Remembered};
-use enid_core::wiring::NodeWiring;
+use enid_core::node::{NodeState, Provisioning, Remembered};
 use enid_datapath_linux::{DatapathOptions, LinuxDatapath};
 use enid_engine::clock::{Clock, SteadyClock};
 use enid_engine::ports::{Cloud, Datapath};
@@ -25,9 +24,9 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::failure::Failure;
-use crate::reload::{Begun, Reloader};
+use crate::reload::{Begun, Place, Reloader};
 use crate::server::{self, Desk};
-use crate::settings::{self, Document, Settings};
+use crate::settings::{self, Document, Settings, node_config};
 use crate::strategies;
 
 /// The priority of the threads that an ADD waits for. They need less than a millisecond for a pod; on a busy node they
@@ -99,7 +98,7 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
         let (cloud, settings) = (Arc::clone(&cloud), settings.clone());
         async move {
             let identity = identity(&cloud, &settings, remembered.identity).await?;
-            let instance_type = instance_type(&cloud, &identity, remembered.instance_type).await?;
+            let instance_type = instance_type(&cloud, &settings, &identity, remembered.instance_type).await?;
             Ok::<_, Failure>((identity, instance_type))
         }
     };
@@ -108,20 +107,19 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
     // The kernel last: settings, strategies and metadata that refuse to start leave it as it was.
     let policy = policy.await.map_err(|error| Failure::from(anyhow!(error)))?;
     let policy = Arc::new(policy?);
-    let datapath = datapath(&settings, &identity).await?;
+    let config = node_config(&settings, &identity.zone);
+    config.check(&identity, &instance_type).map_err(Failure::settings)?;
+    let place = Place { identity: identity.clone(), instance_type: instance_type.clone() };
 
     let clock = Arc::new(SteadyClock::start());
-    let (node, effects) = NodeState::restore(
-        node_config(&settings),
-        identity.clone(),
-        instance_type,
-        &replay.records,
-        clock.now(),
-    );
+    let (mut node, effects) =
+        NodeState::restore(config, identity.clone(), instance_type, &replay.records, clock.now());
+    let datapath = datapath(&settings, &mut node).await?;
     info!(
         instance = %identity.instance, instance_type = %identity.instance_type, zone = %identity.zone,
-        journal_records = replay.records.len(), settings = ?settings, "starting"
+        journal_records = replay.records.len(), "starting"
     );
+    document.effective().log(&document);
 
     let ports = Ports {
         cloud,
@@ -141,7 +139,7 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
     info!(socket = %runtime_dir.join("enid.sock").display(), "serving");
     let server = tokio::spawn(server::serve(listener, desk.clone(), closing));
     let spool = tokio::spawn(keep_spool_empty(runtime_dir.join("spool"), desk));
-    let begun = Begun { file: document.file, settings, chosen, policy, identity };
+    let begun = Begun { file: document.file, settings, chosen, policy, place };
     let reloader = Reloader::new(begun, requests);
     let reloading = errands.spawn(reloader.run(signals.hangup));
 
@@ -271,6 +269,7 @@ async fn identity(
 /// What the type allows: the table's word, the journal's, or EC2's for a type that is newer than both.
 async fn instance_type(
     cloud: &AwsCloud,
+    settings: &Settings,
     identity: &NodeIdentity,
     remembered: Option<InstanceType>,
 ) -> Result<InstanceType, Failure> {
@@ -281,6 +280,11 @@ async fn instance_type(
     if let Some(known) = remembered.filter(|known| known.name == *name) {
         return Ok(known);
     }
+    if settings.pool.provisioning == Provisioning::MetadataOnly {
+        return Err(Failure::unavailable(anyhow!(
+            "instance type {name} is not in the built-in table, and with pool.provisioning = \"metadata-only\" EC2 is not asked"
+        )));
+    }
     cloud.instance_type(name).await.map_err(|error| {
         Failure::unavailable(anyhow!(
             "instance type {name} is not in the built-in table, and EC2 does not tell: {error}"
@@ -288,41 +292,14 @@ async fn instance_type(
     })
 }
 
-async fn datapath(settings: &Settings, identity: &NodeIdentity) -> Result<Arc<LinuxDatapath>, Failure> {
+async fn datapath(settings: &Settings, node: &mut NodeState) -> Result<Arc<LinuxDatapath>, Failure> {
     let options =
         DatapathOptions { veth_prefix: settings.network.veth_prefix.clone(), ..DatapathOptions::default() };
     let datapath = LinuxDatapath::start(options).context("start the datapath")?;
-    datapath.set_up_node(&node_wiring(settings, identity)).await.context("set up the node's network")?;
+    let wiring = node.node_wiring();
+    datapath.set_up_node(&wiring).await.context("set up the node's network")?;
+    node.kernel_knows(wiring);
     Ok(Arc::new(datapath))
-}
-
-/// What decisions depend on.
-pub(crate) fn node_config(settings: &Settings) -> Config {
-    Config {
-        mode: settings.pool.mode,
-        cooldown: settings.pool.cooldown,
-        wait: settings.pool.wait,
-        max_enis: settings.pool.max_enis,
-        max_pods: settings.node.max_pods,
-        eni_mtu: settings.network.mtu,
-        pod_mtu: settings.network.pod_mtu,
-        veth_prefix: settings.network.veth_prefix.clone(),
-        cluster: settings.node.cluster_name.clone(),
-        tags: settings.tags.clone(),
-    }
-}
-
-/// What the kernel depends on.
-pub(crate) fn node_wiring(settings: &Settings, identity: &NodeIdentity) -> NodeWiring {
-    NodeWiring {
-        primary_mac: identity.primary_mac,
-        primary_address: identity.primary_address,
-        veth_prefix: settings.network.veth_prefix.clone(),
-        vpc_cidrs: identity.vpc_cidrs.clone(),
-        snat_exclude: settings.network.exclude_snat_cidrs.clone(),
-        snat: settings.network.snat(),
-        node_port: settings.network.node_port,
-    }
 }
 
 /// Applies the DELs that found no daemon, then listens, under one lock: none can slip in between.
@@ -376,6 +353,7 @@ async fn drain(locked: &LockedSpool, desk: &Desk) {
                 }
             }
             other @ (Reply::Added(_)
+            | Reply::AddedInterfaces(_)
             | Reply::Checked
             | Reply::Failed(_)
             | Reply::Hello { .. }

@@ -10,17 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use enid_core::event::{Answer, Refusal};
-use enid_core::ids::{Attachment, InvalidId, PodName};
+use enid_core::event::Nics;
+use enid_core::ids::{Attachment, PodName};
 use enid_core::node::Status;
-use enid_core::wiring::POD_GATEWAY;
 use enid_engine::clock::Clock;
-use enid_engine::ports::{DatapathError, Wired};
 use enid_engine::run::{Query, Reply as Answered, Request as Asked, View};
 use enid_policy_wasm::Policy;
 use enid_protocol::cni::code::Code;
 use enid_protocol::frame::{FrameDecoder, FrameError};
-use enid_protocol::message::{Add, Added, Check, Del, Failed, MessageError, Reply, Request, Subject};
+use enid_protocol::message::{Add, Check, Del, Failed, MessageError, Reply, Request, Subject};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
@@ -30,6 +28,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use crate::overview::Overview;
+
+mod words;
+
+use words::{attachment, in_wire_words, invalid, report, stopping, unlisted};
 
 /// Connections served at once; the rest wait in the kernel's backlog.
 const CONNECTIONS: usize = 1024;
@@ -244,7 +246,8 @@ fn receive(stream: &UnixStream, fds: &mut Vec<OwnedFd>) -> io::Result<Vec<u8>> {
 impl Desk {
     async fn serve(&self, request: Request, netns: Option<OwnedFd>) -> Reply {
         match request {
-            Request::Add(add) => self.add(add, netns).await,
+            Request::Add(add) => self.add(add, Nics::One, netns).await,
+            Request::AddEveryCard(add) => self.add(add, Nics::EveryCard, netns).await,
             Request::Check(check) => self.check(check, netns).await,
             Request::Del(del) => self.del(del, None).await,
             Request::Explain { subject } => self.explain(subject).await,
@@ -292,7 +295,7 @@ impl Desk {
         })
     }
 
-    async fn add(&self, add: Add, netns: Option<OwnedFd>) -> Reply {
+    async fn add(&self, add: Add, nics: Nics, netns: Option<OwnedFd>) -> Reply {
         let attachment = match attachment(&add.container, &add.network, &add.ifname) {
             Ok(attachment) => attachment,
             Err(reply) => return reply,
@@ -301,10 +304,12 @@ impl Desk {
             let message = format!("the network namespace of {} did not come with the request", add.container);
             return Reply::Failed(Failed::new(Code::InvalidNetns, message, ""));
         };
-        let pod = add.pod.map(|pod| PodName { namespace: pod.namespace, name: pod.name });
+        let pod = add.pod.clone().map(|pod| PodName { namespace: pod.namespace, name: pod.name });
         let deadline = self.clock.now() + Duration::from_millis(add.timeout_ms).saturating_sub(MARGIN);
         let (reply, answer) = oneshot::channel();
-        self.ask(Asked::Add { attachment, pod, deadline, netns, reply }, answer).await
+        let request = Asked::Add { attachment: attachment.clone(), pod, nics, deadline, netns, reply };
+        let reply = self.ask(request, answer).await;
+        readable(&self.engine, &add, attachment, reply).await
     }
 
     /// A DEL; `issued_ms` is when a spooled one was asked for.
@@ -328,16 +333,11 @@ impl Desk {
             Ok(View::Status(_) | View::Explanation(_)) => Vec::new(),
             Err(reply) => return reply,
         };
-        if let Some(lease) = held.first()
-            && !check.addresses.contains(&lease.address)
-        {
-            let message =
-                format!("attachment {attachment} holds {}, prevResult does not list it", lease.address);
-            return Reply::Failed(Failed::new(
-                Code::Drifted,
-                message,
-                format!("prevResult lists {:?}", check.addresses),
-            ));
+        let unlisted = unlisted(held.iter().map(|lease| lease.address), &check.addresses);
+        if !unlisted.is_empty() {
+            let message = format!("attachment {attachment} holds {unlisted}, prevResult does not list it");
+            let details = format!("prevResult lists {:?}", check.addresses);
+            return Reply::Failed(Failed::new(Code::Drifted, message, details));
         }
         let (reply, answer) = oneshot::channel();
         self.ask(Asked::Check { attachment, netns, reply }, answer).await
@@ -366,95 +366,102 @@ impl Desk {
     }
 
     async fn ask(&self, request: Asked, answer: oneshot::Receiver<Answered>) -> Reply {
-        if self.engine.send(request).await.is_err() {
-            return stopping();
-        }
-        answer.await.map_or_else(|_| stopping(), |answered| in_wire_words(&answered))
+        ask(&self.engine, request, answer).await
     }
 }
 
-fn attachment(container: &str, network: &str, ifname: &str) -> Result<Attachment, Reply> {
-    let parse = || {
-        Ok(Attachment { container: container.parse()?, network: network.parse()?, ifname: ifname.parse()? })
-    };
-    parse().map_err(|error: InvalidId| invalid(&error))
+async fn ask(engine: &mpsc::Sender<Asked>, request: Asked, answer: oneshot::Receiver<Answered>) -> Reply {
+    if engine.send(request).await.is_err() {
+        return stopping();
+    }
+    answer.await.map_or_else(|_| stopping(), |answered| in_wire_words(&answered))
 }
 
-fn invalid(error: &InvalidId) -> Reply {
-    Reply::Failed(Failed::new(Code::InvalidEnvironment, error.to_string(), ""))
-}
-
-fn stopping() -> Reply {
+/// What an ADD is answered with: `outcome`, unless the plugin is too old to read it. Then what was done is undone,
+/// for the plugin would report less than the pod has, or nothing.
+async fn readable(engine: &mpsc::Sender<Asked>, add: &Add, attachment: Attachment, outcome: Reply) -> Reply {
+    if add.reads(&outcome) {
+        return outcome;
+    }
+    let (reply, answer) = oneshot::channel();
+    let del = Asked::Del { attachment: attachment.clone(), issued: None, reply };
+    let undone = ask(engine, del, answer).await;
+    if undone != Reply::Done {
+        warn!(%attachment, reply = ?undone, "an ADD for an outdated plugin waits for the runtime's DEL");
+    }
     Reply::Failed(Failed::new(
-        Code::TryAgainLater,
-        "the daemon is stopping",
-        "the next one serves the same call",
+        Code::PluginOutdated,
+        "the pod would have more than one IPv4 address, and this enid-cni is too old to report it",
+        "install the enid-cni of the daemon's version",
     ))
 }
 
-fn report(document: &impl serde::Serialize) -> Reply {
-    serde_json::to_value(document).map_or_else(
-        |error| Reply::Failed(Failed::new(Code::Internal, format!("render the report: {error}"), "")),
-        Reply::Report,
-    )
-}
+#[cfg(test)]
+mod tests {
+    use enid_core::event::Answer;
+    use enid_protocol::message::{Added, AddedIpv4, Address};
 
-fn in_wire_words(answered: &Answered) -> Reply {
-    let failed = |code, message: String, details: &str| Reply::Failed(Failed::new(code, message, details));
-    match answered {
-        Answered::Answer { answer: Answer::Added(holder), wired: Some(Ok(wired)) } => Reply::Added(Added {
-            address: holder.wiring.address,
-            gateway: POD_GATEWAY,
-            host_veth: holder.wiring.host_veth.to_string(),
-            host_mac: wired.host_mac.to_string(),
-            pod_mac: wired.pod_mac.to_string(),
-            mtu: holder.wiring.mtu,
-        }),
-        Answered::Answer { answer: Answer::Added(_), wired: None | Some(Err(_)) } => {
-            failed(Code::Internal, "the pod was wired without a word from the kernel".to_owned(), "")
+    use super::*;
+
+    fn add(reads: &[&str]) -> Add {
+        Add {
+            container: "c1".to_owned(),
+            network: "enid".to_owned(),
+            ifname: "eth0".to_owned(),
+            netns: String::new(),
+            pod: None,
+            timeout_ms: 1000,
+            trace: None,
+            reads: reads.iter().map(|kind| (*kind).to_owned()).collect(),
         }
-        Answered::Answer { answer: Answer::Deleted, .. } => Reply::Done,
-        Answered::Answer { answer: Answer::TryLater(reason), .. } => failed(
-            Code::TryAgainLater,
-            format!("no address for the pod yet: {reason}"),
-            &serde_json::to_string(reason).unwrap_or_default(),
-        ),
-        Answered::Answer { answer: Answer::Refused(refusal), wired } => {
-            let (code, advice) = match refusal {
-                Refusal::UnknownAttachment(_) => (Code::NotAttached, "it was never added, or was deleted"),
-                Refusal::AlreadyUnderWay(_) => (Code::TryAgainLater, "wait for the first call's answer"),
-                Refusal::DeletedMeanwhile(_) => (Code::TryAgainLater, "a DEL came while ADD was under way"),
-                Refusal::Kernel { .. } => {
-                    (kernel_code(wired.as_ref()), "nothing of it was left in the kernel")
-                }
-                Refusal::Journal { .. } => {
-                    (Code::TryAgainLater, "make room on the file system of node.runtime_dir")
-                }
-                Refusal::QueueFull { .. } => (Code::TryAgainLater, "the node is short of addresses"),
-            };
-            failed(code, refusal.to_string(), advice)
-        }
-        Answered::Checked(drifts) if drifts.is_empty() => Reply::Checked,
-        Answered::Checked(drifts) => {
-            let all: Vec<&str> = drifts.iter().map(|drift| drift.what.as_str()).collect();
-            let message = format!("the pod's network is not as ADD left it: {}", all.join("; "));
-            failed(Code::Drifted, message, "a repeated ADD mends it, and so does a new sandbox")
-        }
-        Answered::Unreadable(error) => failed(datapath_code(error), error.to_string(), ""),
     }
-}
 
-fn kernel_code(wired: Option<&Result<Wired, DatapathError>>) -> Code {
-    match wired {
-        Some(Err(error)) => datapath_code(error),
-        Some(Ok(_)) | None => Code::Kernel,
+    fn single() -> Added {
+        let mac = || "02:00:00:00:00:01".to_owned();
+        let (address, gateway) = ([10, 0, 1, 7].into(), [169, 254, 1, 1].into());
+        let host_veth = "eni0".to_owned();
+        AddedIpv4 { address, gateway, host_veth, host_mac: mac(), pod_mac: mac(), mtu: 9001 }.into()
     }
-}
 
-fn datapath_code(error: &DatapathError) -> Code {
-    match error {
-        DatapathError::BadNamespace { .. } => Code::InvalidNetns,
-        DatapathError::IfNameTaken { .. } => Code::AlreadyAttached,
-        DatapathError::NoSuchLink { .. } | DatapathError::Kernel { .. } => Code::Kernel,
+    fn dual_stack() -> Added {
+        let mut added = single();
+        added.first.addresses.push(Address::alone("2001:db8::7".parse().unwrap()));
+        added
+    }
+
+    /// What the plugin that sent `add` hears of `added`, and which attachments were deleted meanwhile.
+    async fn heard(add: Add, added: Added) -> (Reply, Vec<String>) {
+        let (engine, mut asked) = mpsc::channel(1);
+        let deletes = async {
+            let mut deleted = Vec::new();
+            while let Some(request) = asked.recv().await {
+                let Asked::Del { attachment, issued: None, reply } = request else { panic!("no DEL") };
+                deleted.push(attachment.to_string());
+                let _gone = reply.send(Answered::Answer { answer: Answer::Deleted, wired: None });
+            }
+            deleted
+        };
+        let attachment = attachment("c1", "enid", "eth0").unwrap();
+        let answers = async move { readable(&engine, &add, attachment, added.into_reply()).await };
+        tokio::join!(answers, deletes)
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_an_older_plugin_cannot_report_is_taken_back_and_the_plugin_told_why() {
+        let (reply, deleted) = heard(add(&[]), dual_stack()).await;
+        assert!(matches!(&reply, Reply::Failed(failed) if failed.code == Code::PluginOutdated.number()));
+        assert_eq!(deleted, [attachment("c1", "enid", "eth0").unwrap().to_string()]);
+    }
+
+    #[tokio::test]
+    async fn what_the_plugin_reads_stays() {
+        for (reads, added) in [
+            (&[][..], single()),
+            (&[Reply::ADDED_INTERFACES][..], single()),
+            (&[Reply::ADDED_INTERFACES, "made_next_year"][..], dual_stack()),
+        ] {
+            let (reply, deleted) = heard(add(reads), added.clone()).await;
+            assert_eq!((reply, deleted), (added.into_reply(), Vec::new()));
+        }
     }
 }

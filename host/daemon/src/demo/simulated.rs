@@ -2,7 +2,7 @@
 //! datapath, in virtual time.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ struct Node {
     name: String,
     components: Components,
     sim: SimNode<Components>,
-    pods: Vec<(String, Ipv4Addr, Duration)>,
+    pods: Vec<(String, IpAddr, Duration)>,
 }
 
 /// Runs it; success when every check passed.
@@ -162,7 +162,7 @@ impl Node {
         }
         let waited = self.sim.now().since(begun);
         match self.sim.answer(ticket) {
-            Some(Answer::Added(holder)) => self.pods.push((pod.to_owned(), holder.wiring.address, waited)),
+            Some(Answer::Added(holder)) => self.pods.push((pod.to_owned(), holder.wiring.key(), waited)),
             other @ (Some(Answer::Deleted | Answer::TryLater(_) | Answer::Refused(_)) | None) => {
                 bail!("ADD of {pod} on {}: {other:?}", self.name)
             }

@@ -6,17 +6,16 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::places::{Place, Places};
-use super::problem::Problem;
-
-/// Characters of a wrong value that a problem shows.
-const SHOWN: usize = 60;
+use super::places::{Origin, Place, Places};
+use super::problem::{Problem, Remark};
+use super::written::Written;
 
 /// A document being read, and what was wrong with it so far.
 pub(super) struct Document<'d> {
     file: &'d Path,
-    text: &'d str,
+    written: &'d Written,
     problems: Vec<Problem>,
+    remarks: Vec<Remark>,
     known: Vec<String>,
     places: Places,
 }
@@ -25,6 +24,8 @@ pub(super) struct Document<'d> {
 pub(super) struct Reading {
     /// In the order of the file's lines.
     pub(super) problems: Vec<Problem>,
+    /// What is allowed and probably not meant.
+    pub(super) remarks: Vec<Remark>,
     /// Where everything that was asked for stands.
     pub(super) places: Places,
     /// Every key that was asked for, dotted; in the order of asking.
@@ -54,25 +55,26 @@ pub(super) struct Entry<'d> {
 /// Reads a whole document with `read`.
 pub(super) fn read<'d, T>(
     file: &'d Path,
-    text: &'d str,
+    written: &'d Written,
     table: &'d DeTable<'d>,
     read: impl FnOnce(&mut Section<'_, 'd>) -> T,
 ) -> (T, Reading) {
-    let mut document =
-        Document { file, text, problems: Vec::new(), known: Vec::new(), places: Places::default() };
+    let mut document = Document {
+        file,
+        written,
+        problems: Vec::new(),
+        remarks: Vec::new(),
+        known: Vec::new(),
+        places: Places::default(),
+    };
     let path = String::new();
     let mut root =
         Section { document: &mut document, path, at: 0, entries: entries(table), known: Vec::new() };
     let result = read(&mut root);
     root.refuse_the_rest();
-    let Document { mut problems, known, places, .. } = document;
+    let Document { mut problems, remarks, known, places, .. } = document;
     problems.sort_by_key(Problem::line);
-    (result, Reading { problems, places, known })
-}
-
-/// The line of a byte offset, counted from 1.
-pub(super) fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+    (result, Reading { problems, remarks, places, known })
 }
 
 fn entries<'d>(table: &'d DeTable<'d>) -> Vec<Entry<'d>> {
@@ -128,11 +130,35 @@ impl<'d> Section<'_, 'd> {
         numbered
             .map(|(index, (at, table))| {
                 let path = format!("{}.{index}", self.dotted(key));
-                let place = Place { line: line_of(self.document.text, at), value: String::new() };
-                self.document.places.add(path.clone(), place);
+                self.document.places.add(path.clone(), self.document.written.place(at, &(at..at)));
                 self.inner(path, at, entries(table), &mut read)
             })
             .collect()
+    }
+
+    /// Reads the tables inside the table called `key`: at most `most`, whose names `fits` accepts. `allowed` is what
+    /// to say about anything else.
+    pub(super) fn named_sections<T>(
+        &mut self,
+        key: &'static str,
+        most: usize,
+        allowed: &str,
+        fits: impl Fn(&str) -> bool,
+        mut read: impl FnMut(&str, &mut Section<'_, 'd>) -> T,
+    ) -> Vec<T> {
+        let mut found = Vec::new();
+        for entry in self.table(key).unwrap_or_default() {
+            let name = format!("{key}.{}", entry.key);
+            self.remember(&name, &entry);
+            match entry.value.as_table().filter(|_| fits(entry.key) && found.len() < most) {
+                Some(table) => {
+                    let (path, at) = (self.dotted(&name), entry.key_at.start);
+                    found.push(self.inner(path, at, entries(table), |section| read(entry.key, section)));
+                }
+                None => self.refuse(&name, &entry, allowed),
+            }
+        }
+        found
     }
 
     fn inner<T>(
@@ -170,10 +196,9 @@ impl<'d> Section<'_, 'd> {
 
     /// Notes that `key` should have been set here, next to `neighbour` if that is set.
     pub(super) fn missing(&mut self, key: &str, neighbour: &str, why: &str) {
-        let line = match self.document.places.exactly(&self.dotted(neighbour)) {
-            Some(place) => place.line,
-            None => line_of(self.document.text, self.at),
-        };
+        let written = self.document.written;
+        let line = self.document.places.exactly(&self.dotted(neighbour)).and_then(Place::line);
+        let line = line.or_else(|| written.place(self.at, &(0..0)).line()).unwrap_or(1);
         let problem = Problem::Missing {
             file: self.document.file.to_owned(),
             line,
@@ -183,12 +208,17 @@ impl<'d> Section<'_, 'd> {
         self.document.problems.push(problem);
     }
 
+    /// Notes that `key`, as it is set, is probably not meant.
+    pub(super) fn remark(&mut self, key: &str, why: &str) {
+        let key = self.dotted(key);
+        let line = self.document.places.exactly(&key).and_then(Place::line);
+        let (file, why) = (self.document.file.to_owned(), why.to_owned());
+        self.document.remarks.push(Remark { file, line, key, why });
+    }
+
     /// Remembers where `entry`, called `key` in this section, stands.
     pub(super) fn remember(&mut self, key: &str, entry: &Entry<'_>) {
-        let place = Place {
-            line: line_of(self.document.text, entry.key_at.start),
-            value: shown(self.document.text, &entry.value_at),
-        };
+        let place = self.document.written.place(entry.key_at.start, &entry.value_at);
         let key = self.dotted(key);
         self.document.places.add(key, place);
     }
@@ -200,14 +230,24 @@ impl<'d> Section<'_, 'd> {
         range: RangeInclusive<u64>,
         unit: &str,
     ) -> Option<u64> {
+        let allowed = format!("a whole number from {} to {} {unit}", range.start(), range.end());
+        self.number(key, allowed.trim_end(), |number| range.contains(&number).then_some(number))
+    }
+
+    /// A whole number that `parse` accepts; `allowed` says which.
+    pub(super) fn number<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl FnOnce(u64) -> Option<T>,
+    ) -> Option<T> {
         let entry = self.take(key)?;
         let number = integer_of(entry.value).and_then(|number| u64::try_from(number).ok());
-        let fits = number.filter(|number| range.contains(number));
-        if fits.is_none() {
-            let allowed = format!("a whole number from {} to {} {unit}", range.start(), range.end());
-            self.refuse(key, &entry, allowed.trim_end());
+        let parsed = number.and_then(parse);
+        if parsed.is_none() {
+            self.refuse(key, &entry, allowed);
         }
-        fits
+        parsed
     }
 
     /// `true` or `false`.
@@ -245,17 +285,19 @@ impl<'d> Section<'_, 'd> {
         parsed
     }
 
-    /// At most `most` texts that `parse` accepts; `allowed` says which. A wrong one is refused by itself.
+    /// So many texts that `parse` accepts; `allowed` says which. A wrong one is refused by itself.
     pub(super) fn texts<T>(
         &mut self,
         key: &'static str,
-        most: usize,
+        lengths: RangeInclusive<usize>,
         allowed: &str,
         mut parse: impl FnMut(&str) -> Option<T>,
     ) -> Option<Vec<T>> {
         let entry = self.take(key)?;
-        let Some(array) = entry.value.as_array().filter(|array| array.len() <= most) else {
-            self.refuse(key, &entry, &format!("a list of at most {most} texts, each {allowed}"));
+        let Some(array) = entry.value.as_array().filter(|array| lengths.contains(&array.len())) else {
+            let least = if *lengths.start() > 0 { "at least one and " } else { "" };
+            let most = lengths.end();
+            self.refuse(key, &entry, &format!("a list of {least}at most {most} texts, each {allowed}"));
             return None;
         };
         let mut texts = Vec::with_capacity(array.len());
@@ -270,14 +312,14 @@ impl<'d> Section<'_, 'd> {
 
     /// Notes that the value of `entry`, called `key` in this section, is not allowed.
     pub(super) fn refuse(&mut self, key: &str, entry: &Entry<'_>, allowed: &str) {
-        let problem = Problem::NotAllowed {
-            file: self.document.file.to_owned(),
-            line: line_of(self.document.text, entry.value_at.start),
-            key: self.dotted(key),
-            value: shown(self.document.text, &entry.value_at),
-            allowed: allowed.to_owned(),
-        };
-        self.document.problems.push(problem);
+        let (key, allowed) = (self.dotted(key), allowed.to_owned());
+        let Place { origin, value } = self.document.written.place(entry.value_at.start, &entry.value_at);
+        self.document.problems.push(match origin {
+            Origin::Line(line) => {
+                Problem::NotAllowed { file: self.document.file.to_owned(), line, key, value, allowed }
+            }
+            Origin::Variable(name) => Problem::Variable { name, value, key, allowed },
+        });
     }
 
     fn take(&mut self, key: &'static str) -> Option<Entry<'d>> {
@@ -300,25 +342,12 @@ impl<'d> Section<'_, 'd> {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("here may be {}", self.known.join(", ")),
             };
-            self.document.problems.push(Problem::Unknown {
-                file: self.document.file.to_owned(),
-                line: line_of(self.document.text, entry.key_at.start),
-                key: self.dotted(entry.key),
-                advice,
-            });
+            // Variables fill in nothing that is not known, so that it stands in the file.
+            let line = self.document.written.place(entry.key_at.start, &(0..0)).line().unwrap_or(1);
+            let (file, key) = (self.document.file.to_owned(), self.dotted(entry.key));
+            self.document.problems.push(Problem::Unknown { file, line, key, advice });
         }
     }
-}
-
-/// A value as it is written, on one line and cut to size.
-fn shown(text: &str, at: &Range<usize>) -> String {
-    let written = text.get(at.clone()).unwrap_or_default();
-    let value = written.lines().next().unwrap_or_default();
-    let mut shown: String = value.chars().take(SHOWN).collect();
-    if shown.len() < written.len() {
-        shown.push('…');
-    }
-    shown
 }
 
 /// A whole number; none when it is not one, or not one of 64 bits.
@@ -389,11 +418,5 @@ mod tests {
         assert_eq!(nearest("Mode", &known), Some("mode"));
         assert_eq!(nearest("mtu", &known), None);
         assert_eq!(nearest("", &known), None);
-    }
-
-    #[test]
-    fn lines_are_counted_from_one() {
-        assert_eq!(line_of("a\nb\nc", 0), 1);
-        assert_eq!(line_of("a\nb\nc", 4), 3);
     }
 }

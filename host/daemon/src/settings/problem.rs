@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// All problems of one settings file, in the order of its lines; never empty.
+/// All problems of one settings file and of the variables beside it, in the order of lines; never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems(pub(super) Vec<Problem>);
 
@@ -82,6 +82,18 @@ pub enum Problem {
         /// What would be right.
         allowed: String,
     },
+    /// An environment variable whose value does not fit.
+    #[error("environment: {name} = {value}: must be {allowed}; it stands for {key}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// Its value, or the part of it that does not fit, cut to 60 characters.
+        value: String,
+        /// The dotted key that it stands for.
+        key: String,
+        /// What would be right.
+        allowed: String,
+    },
     /// A setting that must be made and is not.
     #[error("{}:{line}: {key} is missing: {why}", file.display())]
     Missing {
@@ -108,6 +120,25 @@ pub enum Problem {
         /// Why, and what would be right.
         why: String,
     },
+}
+
+/// Something that is allowed and probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// The file.
+    pub file: PathBuf,
+    /// Its line, counted from 1; none when a variable set it.
+    pub line: Option<usize>,
+    /// The dotted key that it is about.
+    pub key: String,
+    /// What comes of it, and what may be meant.
+    pub why: String,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", At(&self.file, self.line), self.key, self.why)
+    }
 }
 
 /// `FILE:LINE`, or `FILE` for what is not written there.
@@ -143,6 +174,7 @@ impl Problem {
             Problem::Unreadable { .. } | Problem::Syntax { .. } => None,
             Problem::Unknown { key, .. }
             | Problem::NotAllowed { key, .. }
+            | Problem::Variable { key, .. }
             | Problem::Missing { key, .. }
             | Problem::Refused { key, .. } => Some(key),
         }
@@ -151,7 +183,7 @@ impl Problem {
     /// The line it is on, where it has one.
     pub fn line(&self) -> Option<usize> {
         match self {
-            Problem::Unreadable { .. } => None,
+            Problem::Unreadable { .. } | Problem::Variable { .. } => None,
             Problem::Syntax { line, .. }
             | Problem::Unknown { line, .. }
             | Problem::NotAllowed { line, .. }

@@ -4,14 +4,20 @@ use std::time::Duration;
 use enid_component_store::Digest;
 use enid_core::kind::Kind;
 use enid_core::snapshot::{Setting, Value};
+use enid_core::wiring::SnatPorts;
+use enid_policy_wasm::runtime::Place as Isolation;
 
 use super::*;
+
+mod address_modes;
+mod custom_networks;
+mod in_force;
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const KEY: &str = "RWRFWEFNUExFIZWIS82QezMSW0lp5N1RYAN2S4ki+xu/+M2XfZhoNb7t";
 
 fn document(text: &str) -> Result<Document, Problems> {
-    parse(text, Path::new("/etc/enid/enid.toml"))
+    parse(text, Path::new("/etc/enid/enid.toml"), &Variables::default())
 }
 
 fn parsed(text: &str) -> Result<Settings, Problems> {
@@ -63,6 +69,8 @@ fn the_annotated_files_examples_are_valid() {
     let settings = valid(&with_examples());
     assert!(settings.node.max_pods.is_some());
     assert!(settings.cloud.ec2_endpoint.is_some());
+    assert!(!settings.node.labels.is_empty() && settings.network.egress);
+    assert_eq!(settings.eni_configs["default"].subnets.len(), 1);
     assert!(!settings.engine.trusted_keys.is_empty());
     let Lineup { active, fallbacks, shadow } = settings.strategies.warm_pool;
     assert!(active.digest.is_some() && !active.settings.is_empty());
@@ -75,7 +83,7 @@ fn the_annotated_file_shows_every_setting() {
     let (shown, errors) = DeTable::parse_recoverable(&examples);
     assert!(errors.is_empty());
     let nothing = DeTable::new();
-    let (_, reading) = read("", Path::new("enid.toml"), &nothing);
+    let (_, reading) = read(Path::new("enid.toml"), &Written::default(), &nothing);
     for key in reading.known {
         let mut parts = key.split('.');
         let first = shown.get_ref().get(parts.next().unwrap()).map(toml::Spanned::get_ref);
@@ -86,7 +94,7 @@ fn the_annotated_file_shows_every_setting() {
 
 #[test]
 fn all_problems_are_reported_together_in_the_order_of_lines() {
-    let text = "[pool]\ncooldown_secs = 4000\nmode = \"prefix\"\nwarm = 1\n\n[nodes]\nx = 1\n\n[network]\nmtu = \"big\"\n";
+    let text = "[pool]\ncooldown_secs = 4000\nmode = \"pods\"\nwarm = 1\n\n[nodes]\nx = 1\n\n[network]\nmtu = \"big\"\n";
     let problems = parsed(text).unwrap_err();
     assert_eq!(problems.iter().map(|p| p.line().unwrap()).collect::<Vec<_>>(), [2, 3, 4, 6, 10]);
     let printed = problems.to_string();
@@ -95,10 +103,12 @@ fn all_problems_are_reported_together_in_the_order_of_lines() {
         lines[0],
         "/etc/enid/enid.toml:2: pool.cooldown_secs = 4000: must be a whole number from 0 to 3600 seconds"
     );
-    assert!(lines[1].contains("address modes"), "{}", lines[1]);
+    assert!(lines[1].ends_with("must be \"secondary-ip\" or \"prefix\""), "{}", lines[1]);
     assert_eq!(
         lines[2],
-        "/etc/enid/enid.toml:4: pool.warm: there is no such setting; here may be mode, max_enis, cooldown_secs, wait_secs"
+        "/etc/enid/enid.toml:4: pool.warm: there is no such setting; here may be mode, provisioning, max_enis, \
+         cooldown_secs, wait_secs, subnet_discovery, security_groups, network_cards, manage_foreign_enis, \
+         manage_enis_when_unschedulable"
     );
     assert!(lines[3].ends_with("nodes: there is no such setting; did you mean `node`?"), "{}", lines[3]);
 }
@@ -222,14 +232,6 @@ fn durations_are_within_what_makes_sense() {
     for wrong in ["[cloud]\ntimeout_secs = 0", "[pool]\ncooldown_secs = 3601", "[pool]\nwait_secs = 111"] {
         not_allowed(wrong);
     }
-}
-
-#[test]
-fn prefix_mode_is_refused_with_the_reason() {
-    assert_eq!(valid("[pool]\nmode = 'secondary-ip'").pool.mode, Mode::SecondaryIp);
-    let (key, allowed) = not_allowed("[pool]\nmode = 'prefix'");
-    assert_eq!(key, "pool.mode");
-    assert!(allowed.contains("address modes"));
 }
 
 #[test]
@@ -397,7 +399,7 @@ fn settings_of_strategies_are_found_again_by_their_keys() {
         ("fallback.0.settings.deep", 13, "'a'"),
     ] {
         let place = places.exactly(&format!("strategy.warm-pool.{key}")).unwrap_or_else(|| panic!("{key}"));
-        assert_eq!((place.line, place.value.as_str()), (line, value), "{key}");
+        assert_eq!((place.line(), place.value.as_str()), (Some(line), value), "{key}");
     }
     for (key, around, line) in [
         ("settings.list.7", "settings.list", 7),
@@ -405,7 +407,7 @@ fn settings_of_strategies_are_found_again_by_their_keys() {
         ("fallback.0.settings.other", "fallback.0.settings", 13),
     ] {
         let (found, place) = places.around(&format!("strategy.warm-pool.{key}")).unwrap();
-        assert_eq!((found, place.line), (format!("strategy.warm-pool.{around}"), line), "{key}");
+        assert_eq!((found, place.line()), (format!("strategy.warm-pool.{around}"), Some(line)), "{key}");
     }
     assert_eq!(
         places.around("strategy.max-pods.settings.x").map(|(key, _)| key),

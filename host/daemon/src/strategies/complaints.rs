@@ -113,7 +113,7 @@ fn at(document: &Document, path: &str, key: &str, chosen: &settings::Strategy, w
     let keys = [format!("{path}.{key}"), format!("{path}.use")];
     let placed = keys.iter().find_map(|key| Some((key, document.places.exactly(key)?)));
     let (key, line, value) = match placed {
-        Some((key, place)) => (key.clone(), Some(place.line), place.value.clone()),
+        Some((key, place)) => (key.clone(), place.line(), place.to_string()),
         None => (format!("{path}.use"), None, format!("\"{}\"", chosen.source)),
     };
     Problem::Refused { file: document.file.clone(), line, key, value: Some(value), why }
@@ -124,8 +124,8 @@ fn at(document: &Document, path: &str, key: &str, chosen: &settings::Strategy, w
 fn about_setting(document: &Document, path: &str, issue: &Issue) -> Problem {
     let key = format!("{path}.settings.{}", issue.key);
     let (line, value) = match document.places.exactly(&key) {
-        Some(place) => (Some(place.line), Some(place.value.clone())),
-        None => (document.places.around(&key).map(|(_, place)| place.line), None),
+        Some(place) => (place.line(), Some(place.to_string())),
+        None => (document.places.around(&key).and_then(|(_, place)| place.line()), None),
     };
     Problem::Refused { file: document.file.clone(), line, key, value, why: issue.message.clone() }
 }
