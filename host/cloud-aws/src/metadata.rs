@@ -97,6 +97,7 @@ impl Metadata {
             vpc_cidrs: ranges.ipv4,
             primary_ipv6,
             vpc_ipv6_cidrs: ranges.ipv6,
+            pod_ranges: Vec::new(),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{EniAttachmentId, EniId, InstanceId, Mac, SecurityGroupId, SubnetId, VpcId};
@@ -41,6 +41,9 @@ pub struct NodeIdentity {
     /// `vpc-ipv6-cidr-blocks`; empty in a VPC without IPv6.
     #[serde(default)]
     pub vpc_ipv6_cidrs: Vec<Ipv6Net>,
+    /// Not from metadata: ranges of the zone's subnets that pods may be in, as EC2 last described them.
+    #[serde(default)]
+    pub pod_ranges: Vec<IpNet>,
 }
 
 /// The VPC's address ranges, as instance metadata says: they change when the VPC gets a secondary range.

@@ -102,6 +102,9 @@ pub struct Eni {
     /// Its security groups, where they are known.
     #[serde(default)]
     pub security_groups: Vec<SecurityGroupId>,
+    /// Whether its subnet's tags keep pods out, as far as EC2 has told.
+    #[serde(default)]
+    pub excluded: Option<bool>,
     /// Whether EC2 has delegated prefixes to it since it is known: then its records come in pairs.
     #[serde(default)]
     pub delegates: bool,
@@ -160,6 +163,7 @@ impl Eni {
             marked: cloud.attachment.as_ref().is_some_and(|attachment| attachment.delete_on_termination),
             created_for_pods: cloud.created_for_pods,
             security_groups: cloud.security_groups.clone(),
+            excluded: None,
             delegates: !cloud.prefixes.is_empty() || !cloud.ipv6_prefixes.is_empty(),
             ipv6_prefixes: cloud.ipv6_prefixes.clone(),
             hands_off: false,

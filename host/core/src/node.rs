@@ -176,6 +176,8 @@ pub struct NodeState {
     /// Creations whose outcome is unknown, to be asked again with the same token.
     unresolved: Vec<Creation>,
     band: Option<Decision<Band>>,
+    /// Answers of the warm-pool strategy that were asked for in another mode, or should have been by now.
+    outdated_answers: u32,
     max_pods: Option<Decision<u32>>,
     subnets: Vec<CloudSubnet>,
     subnet_order: Option<Decision<Vec<SubnetId>>>,
@@ -232,6 +234,7 @@ impl NodeState {
             next_op: 0,
             unresolved: Vec::new(),
             band: None,
+            outdated_answers: 0,
             max_pods: None,
             subnets: Vec::new(),
             subnet_order: None,
@@ -288,7 +291,7 @@ impl NodeState {
                 self.subnet_order = Some(decision);
             }
             Event::MaxPodsDecided(decision) => self.max_pods = Some(decision),
-            Event::Reconfigured(config) => self.reconfigure(*config),
+            Event::Reconfigured(config) => self.reconfigure(*config, now, &mut effects),
             Event::StrategyReplaced => {
                 self.asking.stale = true;
                 self.asking.last = Timestamp(0);
@@ -360,7 +363,7 @@ impl NodeState {
         &self.config
     }
 
-    fn reconfigure(&mut self, config: Config) {
+    fn reconfigure(&mut self, config: Config, now: Timestamp, effects: &mut Vec<Effect>) {
         if config.eni_mtu != self.config.eni_mtu {
             for eni in self.enis.values_mut() {
                 eni.set_up = false;
@@ -371,10 +374,19 @@ impl NodeState {
         if elsewhere {
             self.subnets_at = Timestamp(0);
         }
+        if config.mode != self.config.mode {
+            // Answers to questions about the old mode do not count, one that is under way included.
+            self.outdated_answers = 1 + u32::from(self.asking.in_flight);
+        }
         self.config = config;
-        self.kernel.is_stale();
+        self.kernel.changed();
         self.asking.stale = true;
         self.release_at = Timestamp(0);
+        if self.config.provisioning != Provisioning::Full {
+            for eni in self.enis.keys().cloned().collect::<Vec<_>>() {
+                self.keep(&eni, now, effects);
+            }
+        }
     }
 
     /// Everything that follows from the state alone, whatever the event was.
@@ -413,11 +425,19 @@ impl NodeState {
     fn warm_pool_decided(&mut self, decision: Decision<Band>, now: Timestamp) {
         self.asking.in_flight = false;
         self.asking.next_check = decision.next_check.map(|after| now + after);
+        self.outdated_answers = self.outdated_answers.saturating_sub(1);
+        if self.outdated_answers > 0 {
+            return;
+        }
         self.band = Some(decision);
     }
 
-    /// The band in force; before the first decision, only what ADDs ask for is grown.
+    /// The band in force; before the first decision, only what ADDs ask for is grown. After a change of mode, one address
+    /// of the new kind is, until the strategy has been asked about it.
     fn target(&self) -> Band {
+        if self.outdated_answers > 0 {
+            return Band { ready_low: 1, ..Band::default() };
+        }
         self.band.as_ref().map_or_else(Band::default, |decision| decision.target)
     }
 

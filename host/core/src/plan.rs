@@ -217,7 +217,7 @@ pub fn is_beyond_limit(supply: &Supply) -> bool {
 /// Whether there is something that goes whatever the band says.
 pub fn is_out_of_place(supply: &Supply) -> bool {
     let misplaced = |eni: &EniSupply| {
-        let odd = eni.odd > 0 && odd_units(eni).is_some();
+        let odd = eni.odd > 0 && odd_units(eni, u32::MAX).is_some();
         odd || eni.drains && (unused_units(eni).is_some() || eni.removable)
     };
     is_beyond_limit(supply) || supply.enis.iter().any(misplaced)
@@ -232,7 +232,9 @@ pub fn release(supply: &Supply, band: &Band, now: Timestamp) -> Option<Step> {
     let unused = |eni: &EniSupply| eni.removable && eni.used == 0;
     if is_beyond_limit(supply) {
         let beyond = supply.enis.iter().rev().find(|eni| unused(eni));
-        return beyond.map(|eni| Step::Remove { eni: eni.id.clone() });
+        if let Some(eni) = beyond {
+            return Some(Step::Remove { eni: eni.id.clone() });
+        }
     }
     if let Some(eni) = supply.enis.iter().rev().find(|eni| eni.drains && unused(eni)) {
         return Some(Step::Remove { eni: eni.id.clone() });
@@ -244,7 +246,10 @@ pub fn release(supply: &Supply, band: &Band, now: Timestamp) -> Option<Step> {
     let short = shortage(supply, band) > 0;
     // What is only on its way serves nobody yet: until it does, the odd ones do.
     if !short && supply.coming == 0 || is_crammed(supply) {
-        let odd = supply.enis.iter().filter(|eni| eni.odd > 0 && eni.gives).find_map(odd_units);
+        // Where there is room for nothing else, one slot is enough to try.
+        let most = if short { 1 } else { u32::MAX };
+        let odd = |eni: &EniSupply| odd_units(eni, most);
+        let odd = supply.enis.iter().filter(|eni| eni.odd > 0 && eni.gives).find_map(odd);
         if odd.is_some() {
             return odd;
         }
@@ -268,11 +273,11 @@ fn unused_units(eni: &EniSupply) -> Option<Step> {
     Some(Step::Unassign { eni: eni.id.clone(), amount, which: Which::Unused })
 }
 
-/// The units of the other kind than the ENI's slots are filled with.
-fn odd_units(eni: &EniSupply) -> Option<Step> {
+/// At most `most` units of the other kind than the ENI's slots are filled with.
+fn odd_units(eni: &EniSupply, most: u32) -> Option<Step> {
     let amount = match eni.unit {
-        Unit::Single => Amount::Prefixes(eni.blocks.all),
-        Unit::Block => Amount::Addresses(eni.singles.all),
+        Unit::Single => Amount::Prefixes(eni.blocks.all.min(most)),
+        Unit::Block => Amount::Addresses(eni.singles.all.min(most)),
     };
     (amount.slots() > 0).then(|| Step::Unassign { eni: eni.id.clone(), amount, which: Which::Unused })
 }
@@ -589,10 +594,10 @@ mod tests {
             ),
             ("not odd ones while a pod waits", Supply { waiting: 1, ..changing(4) }, high(0), ""),
             (
-                "odd ones that take the last slots",
+                "one odd one where there is room for nothing else",
                 Supply { max_enis: 1, ready: 0, ..prefix_node(vec![in_blocks(0, 9, 0, 5 * 16).with_odd(4)]) },
                 high(16),
-                "-0:4",
+                "-0:1",
             ),
             ("what is free on one that drains", node(vec![eni(0, 9, 3, 1), drained()]), low(3), "-1:3"),
             (

@@ -11,6 +11,7 @@ use ipnet::Ipv4Net;
 
 use crate::ids::{Attachment, EniId, IfName};
 use crate::lease::{Lease, LeaseState};
+use crate::limits::PREFIX_ADDRESSES;
 use crate::time::Timestamp;
 
 /// How many addresses are in which state.
@@ -147,7 +148,7 @@ impl Pool {
         blocks.into_iter().flatten().map(|(range, lot)| Block {
             range: *range,
             counts: lot.counts,
-            idle_since: (lot.counts.free == lot.counts.total())
+            idle_since: (lot.counts.free == PREFIX_ADDRESSES)
                 .then(|| lot.free.last().map(|(since, _)| *since))
                 .flatten(),
         })
@@ -157,6 +158,11 @@ impl Pool {
     pub(crate) fn slots_on(&self, eni: &EniId) -> u32 {
         let taken = self.index.enis.get(eni).map(|on| (on.singles.counts.total(), on.blocks.len()));
         taken.map_or(0, |(singles, blocks)| singles + u32::try_from(blocks).unwrap_or(u32::MAX))
+    }
+
+    /// Pods that have addresses, get them or give them up.
+    pub(crate) fn pods(&self) -> u32 {
+        u32::try_from(self.index.holders.len()).unwrap_or(u32::MAX)
     }
 
     /// The address that stands for an attachment's pod.

@@ -12,7 +12,6 @@ use std::time::Duration;
 use enid_component_store::Digest;
 use enid_core::cloud::NodeIdentity;
 use enid_core::limits::InstanceType;
-use enid_core::wiring::Families;
 use enid_engine::run::Request;
 use enid_policy_wasm::policy::{LoadError, Prepared};
 use enid_policy_wasm::{Kind, Policy, PolicyConfig};
@@ -186,18 +185,22 @@ impl Reloader {
         for (part, changed) in [
             ("[node] runtime_dir", new.node.runtime_dir != running.node.runtime_dir),
             ("[cloud]", new.cloud != running.cloud),
-            ("[network] veth_prefix", new.network.veth_prefix != running.network.veth_prefix),
-            ("[network] ip_family, egress", families(new) != families(running)),
+            (
+                "[network] veth_prefix, connmark, ip_family, egress, duplicate_address_detection",
+                as_wired(&new.network, &running.network) != new.network,
+            ),
             ("[engine] isolation, cache_dir, store_dir", new.engine != engine),
         ] {
             if changed {
-                warn!(part, "takes effect at the next start");
+                warn!(
+                    part,
+                    "takes effect at the next start; pods that run then keep what they have: drain the node first"
+                );
             }
         }
         new.node.runtime_dir.clone_from(&running.node.runtime_dir);
         new.cloud.clone_from(&running.cloud);
-        new.network.veth_prefix.clone_from(&running.network.veth_prefix);
-        (new.network.families, new.network.egress) = families(running);
+        new.network = as_wired(&new.network, &running.network);
         new.engine = engine;
     }
 
@@ -256,9 +259,16 @@ impl Reloader {
     }
 }
 
-/// Which families pods have: a cluster's do not change under running pods.
-fn families(settings: &Settings) -> (Families, bool) {
-    (settings.network.families, settings.network.egress)
+/// The new settings with what running pods are wired with: their rules and connections refer to it.
+fn as_wired(new: &settings::Network, running: &settings::Network) -> settings::Network {
+    settings::Network {
+        veth_prefix: running.veth_prefix.clone(),
+        connmark: running.connmark,
+        families: running.families,
+        egress: running.egress,
+        duplicate_address_detection: running.duplicate_address_detection,
+        ..new.clone()
+    }
 }
 
 /// What component files hold now; `None` for a file that cannot be read.

@@ -10,7 +10,7 @@ use enid_core::cloud::{CloudError, NodeIdentity};
 use enid_core::event::Record;
 use enid_core::limits::InstanceType;
 use enid_core::node::{NodeState, Provisioning, Remembered};
-use enid_datapath_linux::{DatapathOptions, LinuxDatapath};
+use enid_datapath_linux::{Dad, DatapathOptions, LinuxDatapath};
 use enid_engine::clock::{Clock, SteadyClock};
 use enid_engine::ports::{Cloud, Datapath};
 use enid_engine::run::{Engine, Ports, QUEUE};
@@ -293,8 +293,14 @@ async fn instance_type(
 }
 
 async fn datapath(settings: &Settings, node: &mut NodeState) -> Result<Arc<LinuxDatapath>, Failure> {
-    let options =
-        DatapathOptions { veth_prefix: settings.network.veth_prefix.clone(), ..DatapathOptions::default() };
+    let options = DatapathOptions {
+        veth_prefix: settings.network.veth_prefix.clone(),
+        duplicate_address_detection: match settings.network.duplicate_address_detection {
+            true => Dad::Perform,
+            false => Dad::Skip,
+        },
+        ..DatapathOptions::default()
+    };
     let datapath = LinuxDatapath::start(options).context("start the datapath")?;
     let wiring = node.node_wiring();
     datapath.set_up_node(&wiring).await.context("set up the node's network")?;

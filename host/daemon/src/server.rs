@@ -391,7 +391,7 @@ async fn readable(engine: &mpsc::Sender<Asked>, add: &Add, attachment: Attachmen
     }
     Reply::Failed(Failed::new(
         Code::PluginOutdated,
-        "the pod would have more than one IPv4 address, and this enid-cni is too old to report it",
+        "the pod would have other addresses than one IPv4 address, and this enid-cni is too old to report them",
         "install the enid-cni of the daemon's version",
     ))
 }

@@ -128,6 +128,19 @@ pub(crate) struct Attendant {
     door: Receiver<Waiting>,
     bell: UnixStream,
     wirer: SharedWirer,
+    /// Pods that it looks after at a time; others stand at the door meanwhile.
+    seats: usize,
+}
+
+/// What the attendant knows about the door.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Door {
+    /// Nobody stood there when it was looked at last. Whoever has come since has rung.
+    Open,
+    /// Somebody may stand there whose ring is over.
+    Crowded,
+    /// Nobody comes any more.
+    Closed,
 }
 
 /// A waiting room, and who looks after those in it.
@@ -141,7 +154,7 @@ pub(crate) fn waiting_room(wirer: SharedWirer) -> Result<(WaitingRoom, Attendant
     let (button, bell) = bell().map_err(|error| failed("make a socket pair", error))?;
     // No more than pods that wait to be wired.
     let (sender, door) = mpsc::sync_channel(QUEUE);
-    Ok((WaitingRoom { door: sender, bell: button }, Attendant { door, bell, wirer }))
+    Ok((WaitingRoom { door: sender, bell: button }, Attendant { door, bell, wirer, seats: QUEUE }))
 }
 
 impl WaitingRoom {
@@ -170,12 +183,16 @@ impl Attendant {
     /// room is closed and empty.
     pub(crate) fn run(mut self) {
         let mut room: Vec<Waiting> = Vec::new();
-        let mut open = true;
-        while open || !room.is_empty() {
-            let stirred = self.wait(&room, open);
-            if open {
+        let mut door = Door::Open;
+        while door != Door::Closed || !room.is_empty() {
+            // Seats have become free, and nobody rings twice.
+            let stirred = match door == Door::Crowded && room.len() < self.seats {
+                true => vec![false; room.len()],
+                false => self.wait(&room, door),
+            };
+            if door != Door::Closed {
                 self.clear_bell();
-                open = self.admit(&mut room);
+                door = self.admit(&mut room);
             }
             let now = Instant::now();
             let mut stirred = stirred.into_iter();
@@ -191,10 +208,10 @@ impl Attendant {
     }
 
     /// Sleeps until something happens, and says in whose namespaces it did.
-    fn wait(&self, room: &[Waiting], open: bool) -> Vec<bool> {
+    fn wait(&self, room: &[Waiting], door: Door) -> Vec<bool> {
         let mut sources: Vec<PollFd<'_>> =
             room.iter().map(|waiting| PollFd::new(&waiting.candidate.watch.0, PollFlags::IN)).collect();
-        if open {
+        if door != Door::Closed {
             sources.push(PollFd::new(&self.bell, PollFlags::IN));
         }
         let first = room.iter().map(|waiting| waiting.until).min();
@@ -218,16 +235,16 @@ impl Attendant {
         while matches!(self.bell.read(&mut rings), Ok(length) if length > 0) {}
     }
 
-    /// Lets in who is at the door; `false` when nobody will come any more.
-    fn admit(&self, room: &mut Vec<Waiting>) -> bool {
-        while room.len() < QUEUE {
+    /// Lets in who is at the door, as long as there are seats.
+    fn admit(&self, room: &mut Vec<Waiting>) -> Door {
+        while room.len() < self.seats {
             match self.door.try_recv() {
                 Ok(waiting) => room.push(waiting),
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => return Door::Open,
+                Err(TryRecvError::Disconnected) => return Door::Closed,
             }
         }
-        true
+        Door::Crowded
     }
 
     /// Looks at one pod; gives it back while it has to wait.
@@ -246,5 +263,59 @@ impl Attendant {
         // Whoever stopped waiting for the answer does not get it.
         drop(reply.send(settled.map_err(|error| self.wirer.lock().abandon(*candidate, error))));
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::thread;
+
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::Dad;
+    use crate::namespace::NodeNamespace;
+    use crate::pod::PodWirer;
+    use crate::reaper::Doom;
+
+    /// A pod that has nothing to wait for.
+    fn settled() -> Box<Candidate> {
+        let (inside, watch) = (Netlink::open().unwrap(), Watch::open().unwrap());
+        Box::new(Candidate { made: Vec::new(), addresses: Vec::new(), inside, watch })
+    }
+
+    #[test]
+    fn nobody_is_forgotten_at_the_door_when_all_seats_were_taken() {
+        const PODS: usize = 5;
+        let (answers, answered) = mpsc::channel();
+        let (keep_open, until_all_are_answered) = mpsc::channel::<()>();
+        let room = thread::spawn(move || {
+            let namespace = NodeNamespace::settle(NodeNamespace::current().unwrap().as_fd()).unwrap();
+            let wirer = PodWirer::new(namespace, Doom::default(), Dad::Skip).unwrap();
+            let (room, attendant) = waiting_room(SharedWirer::new(wirer)).unwrap();
+            let attendant = Attendant { seats: 2, ..attendant };
+            let mut replies = Vec::new();
+            for _ in 0..PODS {
+                let (reply, answer) = oneshot::channel();
+                assert!(room.seat(settled(), reply).is_ok());
+                replies.push(answer);
+            }
+            // They all stand there before anybody looks.
+            let attendant = thread::spawn(move || attendant.run());
+            thread::spawn(move || {
+                for answer in replies {
+                    let _ = answers.send(answer.blocking_recv().unwrap().is_ok());
+                }
+            });
+            let _ = until_all_are_answered.recv();
+            drop(room);
+            attendant.join().unwrap();
+        });
+        for pod in 0..PODS {
+            assert_eq!(answered.recv_timeout(PATIENCE), Ok(true), "pod {pod}");
+        }
+        drop(keep_open);
+        room.join().unwrap();
     }
 }

@@ -12,7 +12,10 @@ use crate::ruleset::Ruleset;
 use crate::sysctl;
 
 /// Brings the node to its wiring, making before breaking: the rules that marks need are there before anything
-/// is marked, and those of earlier settings go when nothing is marked their way any more.
+/// is marked, and those of earlier settings go when no packet gets an earlier mark any more.
+///
+/// Connections may still carry one. Nothing brings it back to their packets, so the replies of those that came in
+/// through the primary ENI leave by their pod's own: a change of the mark cuts them.
 pub(crate) fn set_up(netlink: &mut Netlink, nft: &mut Nft, node: &NodeWiring) -> Result<(), DatapathError> {
     let primary = eni::link_of(netlink, node.primary_mac)?;
     let ruleset = Ruleset::of(node, &primary.name)?;

@@ -60,8 +60,18 @@ struct Pair {
     inside: u32,
 }
 
+/// Since when a link of a pod is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// This attempt.
+    Now,
+    /// An earlier one, which may have been answered: a running pod has it.
+    Before,
+}
+
 /// A link of a pod that is there, with what would have to go if the pod failed.
 pub(crate) struct Made {
+    since: Since,
     veth: IfName,
     pair: Pair,
     macs: Macs,
@@ -74,7 +84,14 @@ pub(crate) struct Made {
 impl Made {
     fn new(nth: Nth<'_>, pair: Pair, macs: Macs, rules: Vec<Rule>) -> Self {
         let inside = nth.link.addresses().filter_map(|(address, _)| Rule::inside_pod(address, nth.index));
-        Self { veth: nth.link.host_veth.clone(), pair, macs, rules, rules_inside: inside.collect() }
+        let rules_inside = inside.collect();
+        Self { since: Since::Now, veth: nth.link.host_veth.clone(), pair, macs, rules, rules_inside }
+    }
+
+    /// Nothing of it would have to go.
+    fn found(link: &PodLink, pair: Pair, macs: Macs) -> Self {
+        let (rules, rules_inside) = (Vec::new(), Vec::new());
+        Self { since: Since::Before, veth: link.host_veth.clone(), pair, macs, rules, rules_inside }
     }
 }
 
@@ -114,7 +131,7 @@ impl PodWirer {
         Ok(Self { namespace, netlink, doom, dad, ipv6, random: RandomState::new(), macs_made: 0 })
     }
 
-    /// Wires a pod; afterwards either all of it is there or nothing.
+    /// Wires a pod; afterwards either all of it is there, or nothing but what was there before.
     pub(crate) fn wire(&mut self, pod: &PodWiring, netns: BorrowedFd<'_>) -> Result<Progress, DatapathError> {
         let (mut inside, watch) = self.namespace.inside(netns, || {
             let watch = pod.links().any(has_ipv6).then(Watch::open).transpose()?;
@@ -315,9 +332,8 @@ impl PodWirer {
                     (drift.is_empty(), outside_link.mac, inside_link.mac)
                 {
                     let pair = Pair { outside: outside_link.index, inside: inside_link.index };
-                    let rules = pod.addresses().flat_map(rules_of).collect();
                     let macs = Macs { host, pod: pod_end };
-                    return Ok(InTheWay::AlreadyWired(Made::new(nth, pair, macs, rules)));
+                    return Ok(InTheWay::AlreadyWired(Made::found(pod, pair, macs)));
                 }
                 for family in Family::spoken() {
                     let held = address::on_link(inside, *family, inside_link.index, &inside_link.name)?;
@@ -419,10 +435,12 @@ impl PodWirer {
     }
 
     /// Routes and everything on the links leave with the pairs, rules are taken away. A pair that is gone
-    /// already was unwired meanwhile: its names and addresses may be another pod's by now.
+    /// already was unwired meanwhile: its names and addresses may be another pod's by now. What was found stays:
+    /// an ADD that is repeated and fails must not cut the pod that the first one made.
     fn undo(&mut self, made: &[Made], inside: &mut Netlink) -> Vec<DatapathError> {
         let mut left = Vec::new();
-        for Made { veth, pair, rules, rules_inside, macs: _ } in made {
+        let new = made.iter().filter(|made| made.since == Since::Now);
+        for Made { veth, pair, rules, rules_inside, since: _, macs: _ } in new {
             match link::by_index(&mut self.netlink, pair.outside) {
                 Ok(Some(link)) if link.name == veth.as_str() && link.group != DOOMED => {}
                 Ok(Some(_) | None) => continue,

@@ -96,6 +96,7 @@ impl Rule {
         let Some(family) = Family::in_message(message.header.family) else { return Ok(None) };
         let mut table = u32::from(message.header.table);
         let (mut to, mut from, mut mark, mut mask, mut priority) = (None, None, None, None, 0);
+        let takes_all = message.header.tos == 0 && !message.attributes.iter().any(narrows);
         for attribute in message.attributes {
             if let RuleAttribute::Destination(address) = attribute {
                 to = Some(address);
@@ -117,6 +118,10 @@ impl Rule {
             (Some(to), None, None) => Selector::To(net(to, dst_len)?),
             (None, Some(from), None) => Selector::From(net(from, src_len)?),
             (None, None, Some(bits)) if mask == Some(bits) => Selector::Mark(family, bits),
+            // To every IPv4 address: the kernel does not keep a range without length.
+            (None, None, None) if takes_all && family == Family::Ipv4 && priority == RULE_TO_SERVICE => {
+                Selector::To(Ipv4Net::default().into())
+            }
             (_, _, _) => return Ok(None),
         };
         Ok(Some(Self { selector, table, priority }))
@@ -143,6 +148,17 @@ impl Rule {
         }
         message
     }
+}
+
+/// Whether a rule with this attribute looks at something in packets.
+fn narrows(attribute: &RuleAttribute) -> bool {
+    !matches!(
+        attribute,
+        RuleAttribute::Priority(_)
+            | RuleAttribute::Table(_)
+            | RuleAttribute::Protocol(_)
+            | RuleAttribute::SuppressPrefixLen(u32::MAX)
+    )
 }
 
 impl std::fmt::Display for Rule {
@@ -181,6 +197,9 @@ pub(crate) fn add(rule: &Rule) -> Request {
 }
 
 /// Removes a rule; absence is tolerated.
+///
+/// For a rule to every address the kernel takes the first one with that priority and table. It adds such a rule
+/// only where it is the first, so long as nobody else has rules for certain links there.
 pub(crate) fn delete(rule: &Rule) -> Request {
     Request::new(format!("delete rule {rule}"), RouteNetlinkMessage::DelRule(rule.message()), 0)
         .tolerating(&[Errno::NOENT])

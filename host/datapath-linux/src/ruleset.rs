@@ -59,6 +59,13 @@ impl Ruleset {
         if !primary.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@".contains(&byte)) {
             return Err(refused(&format!("the name of the link `{primary}` cannot be written there")));
         }
+        let prefix = node.veth_prefix.as_str();
+        if primary.starts_with(prefix) {
+            return Err(refused(&format!(
+                "the primary ENI's link `{primary}` would pass for a pod's: its name starts with the veth prefix \
+                 `{prefix}`, which has to be another one"
+            )));
+        }
         let mut ipv4 = Table::new(Family::Ipv4, node, primary, node.families.ipv4());
         ipv4.vpc = node.vpc_cidrs.iter().copied().map(IpNet::V4).collect();
         ipv4.exclude = node.snat_exclude.iter().copied().map(IpNet::V4).collect();
@@ -215,7 +222,7 @@ impl Table {
     }
 
     /// Nobody but this node knows node-local addresses: their connections are translated whatever they go to,
-    /// the VPC included, and nobody opens one to them.
+    /// the VPC included, and nothing but what belongs to one of these reaches them.
     fn write_egress(&self, text: &mut String, range: IpNet, translation: Translation) -> std::fmt::Result {
         let Self { pods, .. } = self;
         let ip = self.protocol();
@@ -228,7 +235,8 @@ impl Table {
         writeln!(text, "\t\ttype filter hook forward priority filter; policy accept;")?;
         writeln!(
             text,
-            "\t\t{ip} daddr {range} ct state new counter name node-local-refused reject with {refusal}"
+            "\t\t{ip} daddr {range} ct state != {{ established, related }} counter name node-local-refused \
+             reject with {refusal}"
         )?;
         writeln!(text, "\t}}")?;
         writeln!(text, "\tchain egress {{")?;
@@ -434,6 +442,29 @@ mod tests {
             ),
         ] {
             assert!(Ruleset::of(&node, "eth0").is_err(), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_primary_link_that_would_pass_for_a_pods_is_refused_by_both_names() {
+        for (prefix, primary, refused) in [
+            ("e", "ens5", true),
+            ("en", "ens5", true),
+            ("ens5", "ens5", true),
+            ("eni", "ens5", false),
+            ("ns", "ens5", false),
+        ] {
+            let node = NodeWiring { veth_prefix: prefix.to_owned().try_into().unwrap(), ..node() };
+            match Ruleset::of(&node, primary) {
+                Ok(_) => assert!(!refused, "{prefix} {primary}"),
+                Err(why) => {
+                    let why = why.to_string();
+                    assert!(
+                        refused && why.contains(&format!("`{prefix}`")) && why.contains("`ens5`"),
+                        "{why}"
+                    );
+                }
+            }
         }
     }
 

@@ -19,10 +19,12 @@ pub(crate) fn forward_ipv4() -> Result<(), DatapathError> {
     set("net/ipv4/ip_forward", "1")
 }
 
-/// Lets the node forward IPv6 packets. A router listens to no other routers, and forgets what it heard from
-/// them: the primary ENI, whose default route comes from there, first learns to listen all the same.
+/// Lets the node forward IPv6 packets, on its primary ENI, too, where an image has switched IPv6 off. A router
+/// listens to no other routers, and forgets what it heard from them: the primary ENI, whose default route comes from
+/// there, first learns to listen all the same.
 pub(crate) fn forward_ipv6(primary: &str) -> Result<(), DatapathError> {
     set(&format!("net/ipv6/conf/{primary}/accept_ra"), "2")?;
+    set(&format!("net/ipv6/conf/{primary}/disable_ipv6"), "0")?;
     set("net/ipv6/conf/all/forwarding", "1")
 }
 
@@ -39,8 +41,10 @@ pub(crate) fn refuse_router_advertisements(veth: &IfName) -> Result<(), Datapath
 
 /// Makes the host end of an IPv6 pod's pair a host on that link and not a router, as the incumbent has it. It
 /// forwards all the same: only the setting for the whole namespace decides that. Unlike the incumbent's, it takes no
-/// redirects, by which a pod could steer the node's own traffic.
+/// redirects, by which a pod could steer the node's own traffic. Where the image has IPv6 off for new links, no route
+/// could lead there.
 pub(crate) fn be_a_host_to_the_pod(veth: &IfName) -> Result<(), DatapathError> {
+    set(&format!("net/ipv6/conf/{veth}/disable_ipv6"), "0")?;
     write_if_there(&format!("/proc/sys/net/ipv6/conf/{veth}/accept_redirects"), "0")?;
     write_if_there(&format!("/proc/sys/net/ipv6/conf/{veth}/forwarding"), "0")
 }

@@ -51,7 +51,7 @@ fn a_malformed_configuration_says_which_key_and_why() {
         ("ADD", "[1]".to_owned(), 6, "not a JSON object"),
         ("DEL", "{".to_owned(), 6, "not JSON"),
         ("ADD", "[".repeat(100_000), 6, "not JSON"),
-        ("ADD", " ".repeat(2 * 1024 * 1024), 7, "exceeds"),
+        ("ADD", " ".repeat(5 * 1024 * 1024), 7, "exceeds"),
         ("ADD", json!({ "name": "enid" }).to_string(), 1, "`0.1.0`"),
         ("ADD", with(json!({ "cniVersion": "2.0.0" })), 1, "`2.0.0`"),
         ("ADD", with(json!({ "cniVersion": 1 })), 7, "`cniVersion`"),

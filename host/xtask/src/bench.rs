@@ -30,11 +30,13 @@ use calls::Calls;
 use decision::Decision;
 use figure::Figure;
 use samples::{Samples, millis};
-use site::Site;
+use site::{Mode, Site};
 
 /// Pods of a full large node, and how many a runtime starts at once.
 const FULL: usize = 700;
 const AT_ONCE: usize = 8;
+/// Pods of a node that has its addresses out of prefixes.
+const IN_PREFIXES: usize = 500;
 /// Leases in the journal at the restart.
 const LEASES: usize = 200;
 
@@ -112,6 +114,9 @@ struct Taken {
     burst: Samples,
     full: Duration,
     full_add: Samples,
+    /// All pods of a node whose addresses come out of prefixes.
+    in_prefixes: Duration,
+    in_prefixes_mib: f64,
     restart: Samples,
     decision: Decision,
     plugin_mib: f64,
@@ -129,7 +134,7 @@ fn taken(workspace: &Workspace) -> Result<Taken> {
     progress("one decision");
     let decision = decision::measure(workspace)?;
     progress("a lab with a large node, its daemon, a full pool");
-    let mut site = Site::build(workspace, FULL)?;
+    let mut site = Site::build(workspace, Mode::SecondaryIp, FULL)?;
     let idle_mib = site.resident_mib()?;
     let mut calls = Calls::make(workspace, &site, FULL)?;
     progress("one pod after the other");
@@ -141,6 +146,13 @@ fn taken(workspace: &Workspace) -> Result<Taken> {
     let full_mib = site.resident_mib()?;
     progress("restarts");
     let restart = calls.restarts(&mut site, LEASES)?;
+    drop(calls);
+    drop(site);
+    progress("a node whose addresses come out of prefixes");
+    let site = Site::build(workspace, Mode::Prefix, IN_PREFIXES)?;
+    let mut calls = Calls::make(workspace, &site, IN_PREFIXES)?;
+    let (_, in_prefixes) = calls.fill(&site, AT_ONCE)?;
+    let in_prefixes_mib = site.resident_mib()?;
     drop(calls);
     drop(site);
     progress("floor again");
@@ -155,6 +167,8 @@ fn taken(workspace: &Workspace) -> Result<Taken> {
         burst,
         full,
         full_add,
+        in_prefixes,
+        in_prefixes_mib,
         restart,
         decision,
         plugin_mib: plugin_bytes as f64 / (1024.0 * 1024.0),
@@ -194,6 +208,12 @@ impl Taken {
                 .against("as many floors, one after the other", millis(self.floor.in_all()))
                 .at_most(2000.0),
             Figure::millis("ADD p50 while the node fills", self.full_add.p50()).against("ADD p50", add),
+            Figure::millis(
+                &format!("{IN_PREFIXES} pods out of prefixes, {AT_ONCE} at a time"),
+                self.in_prefixes,
+            )
+            .against("as many floors, one after the other", floor * IN_PREFIXES as f64)
+            .at_most(2000.0),
             Figure::millis(&format!("restart to first ADD with {LEASES} leases, p50"), self.restart.p50())
                 .against("ADD p50", add)
                 .at_most(300.0),
@@ -201,6 +221,11 @@ impl Taken {
             Figure::mebibytes("daemon's resident memory, idle", self.idle_mib).at_most(60.0),
             Figure::mebibytes(&format!("daemon's resident memory, {FULL} pods"), self.full_mib)
                 .against("idle", self.idle_mib),
+            Figure::mebibytes(
+                &format!("daemon's resident memory, {IN_PREFIXES} pods out of prefixes"),
+                self.in_prefixes_mib,
+            )
+            .against("idle", self.idle_mib),
         ];
         figures.extend(self.of_strategies());
         figures

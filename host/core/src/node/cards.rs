@@ -32,7 +32,7 @@ impl NodeState {
         if self.is_default(card) {
             return self.target();
         }
-        let ready = u32::from(self.config.cards == Cards::Every);
+        let ready = u32::from(self.config.cards == Cards::Every && self.config.families.ipv4());
         Band {
             ready_low: ready,
             ready_high: Some(ready),

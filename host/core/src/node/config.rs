@@ -268,6 +268,7 @@ mod tests {
             vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
             primary_ipv6: Some("2001:db8::4".parse().unwrap()),
             vpc_ipv6_cidrs: vec!["2001:db8::/56".parse().unwrap()],
+            pod_ranges: Vec::new(),
         }
     }
 

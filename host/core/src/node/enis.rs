@@ -3,7 +3,10 @@
 
 use std::net::Ipv4Addr;
 
-use super::{EniWork, LINK_POLL, NodeState, OVERDUE_POLL, Provisioning, Purpose, RETURNED_MEMORY, delay};
+use super::{
+    CustomNetworking, EniWork, LINK_POLL, NodeState, OVERDUE_POLL, Provisioning, Purpose, RETURNED_MEMORY,
+    delay,
+};
 use crate::cloud::{Assigned, CloudEni, CloudError, CloudErrorKind};
 use crate::eni::{Eni, Leaving, Phase};
 use crate::event::{Api, CloudCall, CloudReply, Effect, OpId, Record};
@@ -87,7 +90,10 @@ impl NodeState {
     /// Whether an ENI that we created is behind other security groups than it should be.
     fn has_other_groups(&self, eni: &Eni) -> bool {
         // Metadata's word on the primary's own lags; EC2's is waited for.
-        let known = self.groups_seen
+        let settled = !matches!(self.config.custom_networking, CustomNetworking::Missing { .. });
+        let known = settled
+            && self.takes_pods(eni)
+            && self.groups_seen
             && !eni.security_groups.is_empty()
             && eni.is_ours()
             && !eni.is_primary()
@@ -100,11 +106,16 @@ impl NodeState {
 
     fn next_for(&self, eni: &Eni, now: Timestamp) -> Next {
         let id = eni.id.clone();
+        let may_go = self.config.provisioning == Provisioning::Full;
         match (&eni.phase, &eni.attachment) {
+            // Whoever wants it left alone wants its pods served all the same.
+            (Phase::Attaching { .. }, _) if eni.hands_off => Next::SetUp,
+            (Phase::Ready, _) if eni.hands_off && !eni.set_up && !eni.is_primary() => Next::SetUp,
+            (Phase::Created | Phase::Ready | Phase::Leaving(_), _) if eni.hands_off => Next::Nothing,
             (Phase::Created, _) => {
                 call(Purpose::Attach { eni: id.clone() }, CloudCall::Attach { eni: id, seat: eni.seat })
             }
-            (Phase::Attaching { .. }, Some(_)) if eni.is_ours() && eni.is_overdue(now) => {
+            (Phase::Attaching { .. }, Some(_)) if may_go && eni.is_ours() && eni.is_overdue(now) => {
                 Next::Enter(Phase::Leaving(Leaving::TearingDown))
             }
             (Phase::Attaching { .. }, _) => Next::SetUp,
@@ -134,6 +145,21 @@ impl NodeState {
                 call(Purpose::Delete { eni: id.clone() }, CloudCall::Delete { eni: id })
             }
         }
+    }
+
+    /// What was on its way back to EC2 stays after all, where EC2 has not been asked.
+    pub(super) fn keep(&mut self, id: &EniId, now: Timestamp, effects: &mut Vec<Effect>) {
+        let Some(eni) = self.enis.get_mut(id).filter(|eni| !eni.busy) else { return };
+        if matches!(eni.phase, Phase::Leaving(Leaving::TearingDown | Leaving::Detaching)) {
+            eni.phase = Phase::Ready;
+            eni.set_up = false;
+        }
+        if !eni.in_doubt {
+            for address in self.pool.addresses_on(id) {
+                self.pool.change(address, |lease| lease.stay(now));
+            }
+        }
+        self.journal_eni(id, effects);
     }
 
     /// Asks EC2 to take back what is returning: for the first time, or again because the outcome is unknown.
@@ -256,11 +282,15 @@ impl NodeState {
         now: Timestamp,
         effects: &mut Vec<Effect>,
     ) {
-        self.enis.insert(cloud.id.clone(), Eni::from_cloud(cloud, seat, phase, why.clone(), now));
+        let eni = Eni {
+            excluded: (!self.subnets.is_empty()).then(|| self.is_excluded(&cloud.subnet)),
+            ..Eni::from_cloud(cloud, seat, phase, why.clone(), now)
+        };
+        self.enis.insert(cloud.id.clone(), eni);
         for lease in leases_of(cloud, why, now) {
             self.learn_address(lease, now);
         }
-        self.kernel.is_stale();
+        self.kernel.changed();
         self.journal_eni(&cloud.id, effects);
     }
 
@@ -268,7 +298,7 @@ impl NodeState {
     pub(super) fn forget_eni(&mut self, id: &EniId, now: Timestamp, effects: &mut Vec<Effect>) {
         self.enis.remove(id);
         self.pool.forget_all_on(id);
-        self.kernel.is_stale();
+        self.kernel.changed();
         self.departed.insert(id.clone(), now + RETURNED_MEMORY);
         effects.push(Effect::Journal(vec![Record::EniGone { eni: id.clone() }]));
     }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::{NodeState, delay};
-use crate::cloud::{CloudError, VpcRanges};
+use crate::cloud::{CloudError, CloudSubnet, VpcRanges};
 use crate::event::{Api, CloudReply, Effect, OpId, Record};
 use crate::time::Timestamp;
 use crate::wiring::{Families, Ingress, NodeWiring};
@@ -24,7 +24,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     /// Something that the kernel should know may have changed.
-    pub(super) fn is_stale(&mut self) {
+    pub(super) fn changed(&mut self) {
         self.stale = true;
     }
 
@@ -42,13 +42,8 @@ impl NodeState {
     /// What holds for the whole node now.
     pub fn node_wiring(&self) -> NodeWiring {
         let (identity, config) = (&self.identity, &self.config.kernel);
-        let ingress = config.ingress.as_ref().map_or(Ingress::Open, |listed| {
-            let subnets = self.enis.values().map(|eni| IpNet::V4(eni.subnet_cidr));
-            let ipv6 =
-                self.subnets.iter().filter(|subnet| self.enis.values().any(|eni| eni.subnet == subnet.id));
-            let ipv6 = ipv6.filter_map(|subnet| subnet.ipv6_cidr).map(IpNet::V6);
-            let sources: BTreeSet<IpNet> = subnets.chain(ipv6).chain(listed.iter().copied()).collect();
-            Ingress::Cluster { sources: sources.into_iter().collect() }
+        let ingress = config.ingress.as_ref().map_or(Ingress::Open, |listed| Ingress::Cluster {
+            sources: self.neighbourhood().chain(listed.iter().copied()).collect(),
         });
         let egress = self.config.egress && self.config.families != Families::DualStack;
         NodeWiring {
@@ -66,6 +61,32 @@ impl NodeState {
             external_services: config.external_services.clone(),
             egress: egress.then_some(config.egress_ports),
             ingress,
+        }
+    }
+
+    /// The ranges that this node knows its cluster to be in: the subnets of its own ENIs and those that its pods may
+    /// be in. What other nodes use that has nothing to do with these, the operator lists.
+    fn neighbourhood(&self) -> impl Iterator<Item = IpNet> {
+        let own = self.enis.values().map(|eni| IpNet::V4(eni.subnet_cidr));
+        let prefixes = self.enis.values().flat_map(|eni| &eni.ipv6_prefixes).map(|prefix| prefix.network());
+        // A VPC's IPv6 subnet is a /64 at least.
+        let whole = |address| Ipv6Net::new(address, 64).ok().map(|subnet| IpNet::V6(subnet.trunc()));
+        let ipv6 = prefixes.chain(self.identity.primary_ipv6).filter_map(whole);
+        let all: BTreeSet<IpNet> = own.chain(ipv6).chain(self.identity.pod_ranges.iter().copied()).collect();
+        all.into_iter()
+    }
+
+    /// EC2 described the subnets: those that pods may be in are remembered, so that a restart opens no gap.
+    pub(super) fn see_pod_ranges(&mut self, effects: &mut Vec<Effect>) {
+        let ranges = |subnet: &CloudSubnet| {
+            let ipv6 = subnet.ipv6_cidr.map(IpNet::V6);
+            std::iter::once(IpNet::V4(subnet.cidr)).chain(ipv6).collect::<Vec<_>>()
+        };
+        let mut pod_ranges: Vec<IpNet> = self.for_pods().flat_map(ranges).collect();
+        pod_ranges.sort();
+        if pod_ranges != self.identity.pod_ranges {
+            self.identity.pod_ranges = pod_ranges;
+            self.identity_changed(effects);
         }
     }
 
@@ -135,7 +156,7 @@ impl NodeState {
 
     /// What metadata said about the node at its start is not so any more.
     pub(super) fn identity_changed(&mut self, effects: &mut Vec<Effect>) {
-        self.kernel.is_stale();
+        self.kernel.changed();
         effects.push(Effect::Journal(vec![Record::Identity { identity: self.identity.clone() }]));
     }
 }

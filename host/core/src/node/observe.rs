@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::enis::leases_of;
-use super::{Cards, LOOKS_APART, NodeState, OBSERVE_EVERY, Provisioning, Purpose};
+use super::{Cards, LINGER, LOOKS_APART, NodeState, OBSERVE_EVERY, Provisioning, Purpose};
 use crate::cloud::{CloudEni, CloudError, EniAttachment};
 use crate::eni::{Eni, Leaving, MISSES, Phase};
 use crate::event::{Api, CloudCall, CloudReply, Effect, KernelView};
@@ -21,6 +21,8 @@ use crate::wiring::Seat;
 
 /// How often the VPC's ranges are looked at: in metadata, which costs nothing at EC2.
 const RANGES_EVERY: Duration = Duration::from_secs(30);
+/// How often ENIs are looked at where metadata alone tells of them.
+const METADATA_EVERY: Duration = Duration::from_secs(10);
 /// How often subnets are looked at: their free counts only order choices.
 const SUBNETS_EVERY: Duration = Duration::from_secs(300);
 /// The least time between two looks, whatever asks for them.
@@ -32,7 +34,7 @@ impl NodeState {
     /// Looks at EC2 where a look is due.
     pub(super) fn look(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
         if self.next_enis_look().is_some_and(|at| at <= now) {
-            self.observe_at = now + OBSERVE_EVERY;
+            self.observe_at = now + self.enis_look_every();
             self.call(Purpose::Enis { asked: now }, self.enis_look(), effects);
         }
         if self.next_ranges_look().is_some_and(|at| at <= now) {
@@ -62,6 +64,14 @@ impl NodeState {
         match self.config.provisioning {
             Provisioning::Full | Provisioning::LookOnly => CloudCall::Enis,
             Provisioning::MetadataOnly => CloudCall::MetadataEnis,
+        }
+    }
+
+    /// Metadata costs nothing and nobody else says what was provided.
+    fn enis_look_every(&self) -> Duration {
+        match self.config.provisioning {
+            Provisioning::Full | Provisioning::LookOnly => OBSERVE_EVERY,
+            Provisioning::MetadataOnly => METADATA_EVERY,
         }
     }
 
@@ -110,7 +120,7 @@ impl NodeState {
             let managed = self.may_manage(cloud);
             if let Some(eni) = self.enis.get_mut(&cloud.id).filter(|eni| eni.hands_off == managed) {
                 eni.hands_off = !managed;
-                self.journal_eni(&cloud.id, effects);
+                self.keep(&cloud.id, now, effects);
             }
             if !managed {
                 self.unmanaged.insert(attachment.seat);
@@ -141,6 +151,12 @@ impl NodeState {
         let default = self.instance_type.default_card;
         let seat = cloud.attachment.as_ref().map(|attachment| attachment.seat);
         let in_use = self.config.cards == Cards::Every || seat.is_some_and(|seat| self.is_on(seat, default));
+        // Metadata knows no tags: what EC2 said before stays.
+        let warned = self.config.provisioning == Provisioning::MetadataOnly
+            && self.enis.get(&cloud.id).is_some_and(|eni| eni.hands_off);
+        if warned {
+            return false;
+        }
         cloud.id == self.identity.primary_eni
             || cloud.managed && (ours() || self.config.manage_foreign && in_use)
     }
@@ -152,7 +168,8 @@ impl NodeState {
     /// An ENI that our own creation made may be listed before its reply arrives: the reply will tell.
     fn is_being_created(&self, cloud: &CloudEni) -> bool {
         let Some(attachment) = &cloud.attachment else { return false };
-        self.creations().any(|creation| creation.seat == attachment.seat)
+        self.config.provisioning == Provisioning::Full
+            && self.creations().any(|creation| creation.seat == attachment.seat)
     }
 
     fn compare(
@@ -166,9 +183,6 @@ impl NodeState {
         let changing = self.is_changing(&cloud.id);
         let Some(eni) = self.enis.get_mut(&cloud.id) else { return };
         eni.missed = 0;
-        if eni.is_primary() && self.ipv6_unsure.is_some_and(|since| asked >= since) {
-            self.ipv6_unsure = None;
-        }
         eni.marked |= attachment.delete_on_termination;
         eni.created_for_pods |= cloud.created_for_pods;
         if !cloud.security_groups.is_empty() && !eni.busy && asked >= eni.changed_at {
@@ -196,7 +210,7 @@ impl NodeState {
             }
             Phase::Attaching { .. } | Phase::Leaving(_) => {}
             Phase::Ready if changing || asked < eni.changed_at => self.look_again(now),
-            Phase::Ready => self.compare_addresses(cloud, now, effects),
+            Phase::Ready => self.compare_addresses(cloud, asked, now, effects),
         }
     }
 
@@ -230,10 +244,25 @@ impl NodeState {
         })
     }
 
-    fn compare_addresses(&mut self, cloud: &CloudEni, now: Timestamp, effects: &mut Vec<Effect>) {
+    fn compare_addresses(
+        &mut self,
+        cloud: &CloudEni,
+        asked: Timestamp,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
         let mut changed = false;
         let mut unlisted = false;
+        let mut settled = false;
+        if cloud.id == self.identity.primary_eni
+            && self.ipv6_unsure.is_some_and(|since| asked >= since + LINGER)
+        {
+            self.ipv6_unsure = None;
+        }
         if let Some(eni) = self.enis.get_mut(&cloud.id) {
+            // A request to take something back whose reply was lost has not come through by now, and never will.
+            settled = eni.in_doubt && asked >= eni.changed_at + LINGER;
+            eni.in_doubt &= !settled;
             let delegates = eni.delegates || !cloud.prefixes.is_empty() || !cloud.ipv6_prefixes.is_empty();
             let gone = eni.ipv6_prefixes.iter().any(|prefix| !cloud.ipv6_prefixes.contains(prefix));
             eni.ipv6_missed = if gone { eni.ipv6_missed.saturating_add(1) } else { 0 };
@@ -265,10 +294,14 @@ impl NodeState {
                         lease.state,
                         LeaseState::Quarantined { why: Quarantine::NotInCloud { .. }, .. }
                     );
-                    if lease.missed > 0 || lost {
+                    let stays = settled && lease.state == LeaseState::Returning;
+                    if lease.missed > 0 || lost || stays || lease.block != found.block {
+                        changed |= stays || lease.block != found.block;
                         self.pool.change(*address, |lease| {
                             lease.missed = 0;
-                            lost.then(|| lease.trust(now, now))
+                            lease.block = found.block;
+                            if stays { lease.stay(now) } else { Ok(()) }
+                                .and_then(|()| if lost { lease.trust(now, now) } else { Ok(()) })
                         });
                     }
                 }
@@ -353,10 +386,11 @@ impl NodeState {
         match result {
             Ok(CloudReply::Subnets(subnets)) => {
                 self.subnets = subnets;
+                self.see_pod_ranges(effects);
+                self.judge_enis(effects);
                 let free = |id: &SubnetId| {
                     self.subnets.iter().find(|subnet| subnet.id == *id).map_or(0, |subnet| subnet.free)
                 };
-                self.kernel.is_stale();
                 self.release_at = self.release_at.min(now);
                 self.exhausted.retain(|id, exhausted| {
                     let free = free(id);

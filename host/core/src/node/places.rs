@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Cards, CustomNetworking, Exhausted, NodeState, SUBNET_BLOCK};
+use super::{Cards, CustomNetworking, Exhausted, NodeState, Provisioning, SUBNET_BLOCK};
 use crate::cloud::{CloudSubnet, Supply as Amount};
 use crate::eni::Eni;
+use crate::event::{Api, Effect};
 use crate::ids::{SecurityGroupId, SubnetId};
 use crate::report::WaitReason;
 use crate::snapshot::{ClusterTag, RoleTag};
@@ -39,12 +40,37 @@ impl NodeState {
         match &self.config.custom_networking {
             CustomNetworking::Use(config) => !eni.is_primary() && config.subnets.contains(&eni.subnet),
             CustomNetworking::Missing { .. } => !eni.is_primary(),
-            CustomNetworking::Off => !self.is_excluded(&eni.subnet),
+            CustomNetworking::Off if !self.subnets.is_empty() => !self.is_excluded(&eni.subnet),
+            CustomNetworking::Off => match eni.excluded {
+                Some(excluded) => !excluded,
+                // Its subnet's tags are asked for first, if EC2 tells.
+                None => {
+                    self.pushback.is_failing(Api::DescribeSubnets)
+                        || self.config.provisioning == Provisioning::MetadataOnly
+                }
+            },
+        }
+    }
+
+    /// Whether an ENI drains because of where it is, and not because nobody has told yet.
+    pub(super) fn drains(&self, eni: &Eni) -> bool {
+        let known = self.config.custom_networking != CustomNetworking::Off || !self.subnets.is_empty();
+        known && !self.takes_pods(eni)
+    }
+
+    /// EC2 described the subnets: what their tags say about each ENI is remembered for the next start.
+    pub(super) fn judge_enis(&mut self, effects: &mut Vec<Effect>) {
+        let judged = self.enis.values().map(|eni| (eni.id.clone(), self.is_excluded(&eni.subnet)));
+        for (id, excluded) in judged.collect::<Vec<_>>() {
+            if let Some(eni) = self.enis.get_mut(&id).filter(|eni| eni.excluded != Some(excluded)) {
+                eni.excluded = Some(excluded);
+                self.journal_eni(&id, effects);
+            }
         }
     }
 
     /// Whether a subnet's tags keep pods out. Of a subnet that is not listed (another account's) nothing is known.
-    fn is_excluded(&self, id: &SubnetId) -> bool {
+    pub(super) fn is_excluded(&self, id: &SubnetId) -> bool {
         let subnet = self.subnets.iter().find(|subnet| subnet.id == *id);
         subnet.is_some_and(|subnet| match subnet.role {
             RoleTag::Absent => false,
@@ -59,6 +85,16 @@ impl NodeState {
             CustomNetworking::Use(config) => config.subnets.contains(&subnet.id),
             CustomNetworking::Missing { .. } => false,
             CustomNetworking::Off => self.config.subnet_discovery || subnet.id == self.identity.subnet,
+        })
+    }
+
+    /// The subnets that pods of this cluster may be in, or may yet be in: the primary's and those that were ever tagged
+    /// for it, or what the operator names.
+    pub(super) fn for_pods(&self) -> impl Iterator<Item = &CloudSubnet> {
+        let named = matches!(self.config.custom_networking, CustomNetworking::Use(_));
+        self.offered().filter(move |subnet| {
+            let tagged = subnet.role != RoleTag::Absent && subnet.cluster != ClusterTag::Foreign;
+            named || tagged || subnet.id == self.identity.subnet
         })
     }
 
@@ -83,7 +119,10 @@ impl NodeState {
             (None, CustomNetworking::Off) => primary,
             (Some(_) | None, CustomNetworking::Missing { .. }) => &[],
         };
-        ids.iter().filter_map(|id| self.offered().find(|subnet| subnet.id == *id))
+        let named = matches!(self.config.custom_networking, CustomNetworking::Use(_));
+        ids.iter()
+            .filter_map(|id| self.offered().find(|subnet| subnet.id == *id))
+            .filter(move |subnet| named || !self.is_excluded(&subnet.id))
     }
 
     /// The security groups of ENIs that we create.
@@ -98,9 +137,11 @@ impl NodeState {
     }
 
     /// A subnet had less than we asked for. EC2 calls a lack of whole blocks a lack of addresses, too, at times.
-    pub(super) fn subnet_short(&mut self, subnet: &SubnetId, asked: Amount, now: Timestamp) {
+    ///
+    /// `beside` are addresses that were asked for in the same breath: an ENI's own.
+    pub(super) fn subnet_short(&mut self, subnet: &SubnetId, asked: Amount, beside: u32, now: Timestamp) {
         match asked {
-            Amount::Addresses(addresses) => self.subnet_exhausted(subnet, addresses, now),
+            Amount::Addresses(addresses) => self.subnet_exhausted(subnet, addresses + beside, now),
             Amount::Prefixes(blocks) => self.subnet_fragmented(subnet, blocks, now),
             Amount::Ipv6Prefixes(_) => {}
         }

@@ -268,7 +268,7 @@ impl NodeState {
                     effects.push(Effect::Journal(vec![Record::Bound { address, at: now }]));
                 }
                 effects.push(Effect::Answer { ticket, answer: Answer::Added(Box::new(holder)) });
-                self.demand.pods_bound(now, self.pods_held());
+                self.demand.pods_bound(now, self.pool.pods());
             }
             Err(why) => {
                 // Nothing of it was left in the kernel, so no packet of it is under way: nothing has to
@@ -393,11 +393,6 @@ impl NodeState {
     pub(super) fn leased_with(&self, key: IpAddr) -> Vec<IpAddr> {
         let holder = self.pool.get(key).and_then(|lease| lease.state.holder());
         holder.map_or_else(|| vec![key], |holder| holder.wiring.leased().collect())
-    }
-
-    /// Pods that have, get or give up an address.
-    pub(super) fn pods_held(&self) -> u32 {
-        if self.config.families.ipv4() { self.pool.counts().held } else { self.pool.ipv6_counts().held }
     }
 
     pub(super) fn check(&mut self, ticket: Ticket, attachment: &Attachment, effects: &mut Vec<Effect>) {

@@ -73,6 +73,11 @@ impl Pushback {
         self.until(api) <= now
     }
 
+    /// Whether `api` failed when it was last called.
+    pub(super) fn is_failing(&self, api: Api) -> bool {
+        self.failing.contains_key(&api)
+    }
+
     /// Whether `api` fails for want of permission, which waiting does not mend.
     pub(super) fn denied(&self, api: Api) -> bool {
         self.failing.get(&api).is_some_and(|failing| failing.error.kind == CloudErrorKind::Denied)

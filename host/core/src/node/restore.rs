@@ -85,7 +85,8 @@ impl NodeState {
 
     fn apply(&mut self, record: &Record, creating: &mut BTreeMap<String, Creation>, now: Timestamp) {
         match record {
-            Record::Identity { .. } | Record::Limits { .. } => {}
+            Record::Identity { identity } => self.identity.pod_ranges.clone_from(&identity.pod_ranges),
+            Record::Limits { .. } => {}
             Record::Creating { new, seat, decisions } => {
                 let because = "it was asked for before the daemon restarted".to_owned();
                 let cause = Cause { because, decisions: decisions.clone() };

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{Creation, LINGER, NodeState, Provisioning, Purpose, RELEASE_EVERY, RETURNED_MEMORY, delay};
+use super::{
+    Creation, CustomNetworking, LINGER, NodeState, Provisioning, Purpose, RELEASE_EVERY, RETURNED_MEMORY,
+    delay,
+};
 use crate::cloud::{Assigned, CloudError, CloudErrorKind, CloudSubnet, NewEni, Supply as Amount};
 use crate::eni::{Eni, Leaving, Phase};
 use crate::event::{Api, CloudCall, CloudReply, Effect, Nics, Record};
@@ -53,17 +56,19 @@ impl NodeState {
         let band = self.band_of(card);
         if plan::shortage(&supply, &band) > 0 {
             for step in plan::growth(&supply, &band) {
-                self.take(card, step, self.shortage(&supply, &band), now, effects);
+                self.take(card, step, self.shortage(card, &supply, &band), now, effects);
             }
-            if self.place_for_new_eni(card).is_none() {
-                self.subnets_at =
-                    self.subnets_at.min(self.subnets_seen + STARVED_LOOK_EVERY).max(now + RELEASE_EVERY);
+            let nowhere = matches!(self.config.custom_networking, CustomNetworking::Missing { .. });
+            if !nowhere && self.place_for_new_eni(card).is_none() {
+                let soon = (self.subnets_seen + STARVED_LOOK_EVERY).max(now + RELEASE_EVERY);
+                self.subnets_at = self.subnets_at.min(soon);
             }
         }
         if may_release {
             let supply = self.supply(card, now);
             if let Some(step) = plan::release(&supply, &band, now) {
-                self.take(card, step, self.surplus(&supply, &band), now, effects);
+                let cause = self.surplus(card, &step, &supply, &band);
+                self.take(card, step, cause, now, effects);
             }
         }
     }
@@ -82,7 +87,7 @@ impl NodeState {
                 Mode::SecondaryIp => self.pool.slots_on(&eni.id) > singles,
                 Mode::Prefix => singles > 0,
             };
-            mixed || !self.takes_pods(eni)
+            mixed || self.drains(eni)
         };
         too_many
             || self.enis.values().any(|eni| !self.is_on(eni.seat, card))
@@ -91,27 +96,41 @@ impl NodeState {
     }
 
     /// Why something is asked for.
-    fn shortage(&self, supply: &Supply, band: &Band) -> Cause {
+    fn shortage(&self, card: u32, supply: &Supply, band: &Band) -> Cause {
         let Supply { ready, coming, waiting, .. } = supply;
-        self.against_target(format!("{ready} ready and {coming} coming, {waiting} pods waiting"), band)
+        self.against_target(card, format!("{ready} ready and {coming} coming, {waiting} pods waiting"), band)
     }
 
     /// Why something is given back.
-    fn surplus(&self, supply: &Supply, band: &Band) -> Cause {
+    fn surplus(&self, card: u32, step: &Step, supply: &Supply, band: &Band) -> Cause {
         let Supply { ready, held, max_enis, .. } = supply;
         if plan::is_beyond_limit(supply) {
             let because = format!("the node has more ENIs than the {max_enis} that may carry pods");
             return Cause { because, decisions: Vec::new() };
         }
-        if plan::is_out_of_place(supply) {
+        let out_of_place = match step {
+            Step::Unassign { which, .. } => *which == Which::Unused,
+            Step::Remove { eni } => supply.enis.iter().any(|planned| planned.id == *eni && planned.drains),
+            Step::Assign { .. } | Step::Create { .. } => false,
+        };
+        if out_of_place {
             let because = "it is on an ENI that takes no new pods, or of the kind that the node changes from"
                 .to_owned();
             return Cause { because, decisions: Vec::new() };
         }
-        self.against_target(format!("{ready} ready of {held} held, none coming and no pod waiting"), band)
+        self.against_target(
+            card,
+            format!("{ready} ready of {held} held, none coming and no pod waiting"),
+            band,
+        )
     }
 
-    fn against_target(&self, stock: String, band: &Band) -> Cause {
+    fn against_target(&self, card: u32, stock: String, band: &Band) -> Cause {
+        if !self.is_default(card) {
+            // The strategy has no say there.
+            let because = format!("{stock} on card {card}; the target: {band}");
+            return Cause { because, decisions: Vec::new() };
+        }
         let because = match &self.band {
             Some(_) => format!("{stock}; the target: {band}"),
             None => format!("{stock}; no target yet"),
@@ -160,7 +179,10 @@ impl NodeState {
     ) {
         let order = self.subnet_order.as_ref().filter(|_| self.follows_order());
         cause.decisions.extend(order.map(|order| order.reference(Kind::SubnetSelection)));
-        let Some((subnet, _)) = self.place_for_new_eni(card) else { return };
+        let Some((subnet, unit)) = self.place_for_new_eni(card) else { return };
+        // The plan may have filled the subnet that it had in mind.
+        let slots = amount.addresses().div_ceil(unit.addresses()).min(self.instance_type.slots_per_eni());
+        let amount = unit.amount(slots);
         let (subnet, free) = (subnet.id.clone(), self.room_in(subnet));
         let Some(seat) = self.free_seat(card) else { return };
         let amount = within(amount, free.saturating_sub(1), self.most_blocks(&subnet));
@@ -311,10 +333,10 @@ impl NodeState {
         for eni in enis {
             let counts = self.pool.counts_on(&eni.id);
             let planned = self.eni_supply(eni, card, calls, now);
-            let free = if planned.drains { 0 } else { counts.free - planned.odd };
+            let free = if self.takes_pods(eni) { counts.free - planned.odd } else { 0 };
             if planned.ready {
                 supply.ready += free;
-            } else if eni.is_coming(now) && !planned.drains {
+            } else if eni.is_coming(now) && self.takes_pods(eni) {
                 supply.coming += counts.free;
             }
             if eni.serves() || counts.used() > 0 {
@@ -346,7 +368,7 @@ impl NodeState {
         let calm =
             eni.serves() && !eni.busy && !eni.hands_off && eni.blocked_until <= now && counts.returning == 0;
         let subnet_has_room = !self.exhausted.contains_key(&eni.subnet);
-        let drains = !self.takes_pods(eni);
+        let (closed, drains) = (!self.takes_pods(eni), self.drains(eni));
         let unit = self.unit_in(&eni.subnet, card);
         let singles = self.pool.singles_on(&eni.id);
         let stale_singles = self.pool.singles_free_since(&eni.id, by).count();
@@ -364,10 +386,10 @@ impl NodeState {
             (Unit::Single, Unit::Single) => counts.free - singles.free,
         };
         let taken = self.pool.slots_on(&eni.id) + eni.in_flight.map_or(0, Amount::slots);
-        let slots = if drains { 0 } else { self.instance_type.slots_per_eni() };
+        let slots = if closed { 0 } else { self.instance_type.slots_per_eni() };
         EniSupply {
             id: eni.id.clone(),
-            ready: eni.serves() && !drains,
+            ready: eni.serves() && !closed,
             leaving: matches!(eni.phase, Phase::Leaving(_)),
             drains: drains && eni.serves(),
             removable: eni.serves()
@@ -444,7 +466,7 @@ impl NodeState {
                 effects.push(Effect::Journal(vec![Record::NotCreated { token: client_token }]));
                 match error.kind {
                     CloudErrorKind::NoFreeBlocks | CloudErrorKind::NoFreeAddresses => {
-                        self.subnet_short(&subnet, supply, now);
+                        self.subnet_short(&subnet, supply, 1, now);
                     }
                     CloudErrorKind::Throttled
                     | CloudErrorKind::LimitExceeded
@@ -499,7 +521,7 @@ impl NodeState {
             ) => self.observe_at = now,
             Err(error) => match error.kind {
                 CloudErrorKind::NoFreeBlocks | CloudErrorKind::NoFreeAddresses => {
-                    self.subnet_short(&subnet, amount, now);
+                    self.subnet_short(&subnet, amount, 0, now);
                 }
                 CloudErrorKind::LimitExceeded | CloudErrorKind::Conflict | CloudErrorKind::Gone => {
                     eni.failures += 1;

@@ -346,7 +346,12 @@ impl NodeState {
         match self.config.provisioning {
             Provisioning::Full if self.config.cordoned => return WaitReason::Cordoned,
             Provisioning::Full => {}
-            Provisioning::LookOnly | Provisioning::MetadataOnly => return WaitReason::NotProvisioned,
+            Provisioning::LookOnly | Provisioning::MetadataOnly => {
+                return match failing {
+                    Some((error, until)) => cloud_reason(error, until, now),
+                    None => WaitReason::NotProvisioned,
+                };
+            }
         }
         let on_enis = supply.enis.iter().any(|eni| eni.ready && eni.room > 0);
         if let Some(reason) = self.misplaced().filter(|_| !on_enis) {
@@ -363,7 +368,7 @@ impl NodeState {
         match self.pool.next_thaw() {
             Some(first) => WaitReason::Cooling { cooling: counts.cooling, secs: first.since(now).as_secs() },
             None => WaitReason::NodeFull {
-                bound: counts.held,
+                bound: self.pool.pods(),
                 total: supply.held,
                 max_enis: self.enis_for_pods(card),
             },
@@ -449,7 +454,7 @@ impl NodeState {
         PoolStatus {
             total: counts.total(),
             free: counts.free,
-            bound: self.pods_held(),
+            bound: self.pool.pods(),
             prefixes: count(self.enis.keys().flat_map(|eni| self.pool.blocks_on(eni))),
             ipv6: self.pool.ipv6_counts().held,
             cooling: counts.cooling,

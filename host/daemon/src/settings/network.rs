@@ -10,6 +10,10 @@ use super::narrow;
 const MAX_RANGES: usize = 256;
 /// Ranges of services outside the VPC: each costs a rule that every packet of a pod may be held against.
 const MAX_SERVICES: usize = 64;
+/// What an entry of such a list must be.
+const RANGE: &str = "an IPv4 range like \"10.8.0.0/16\"";
+/// It translates what carries the first, and takes it off then; it drops what carries the second.
+const KUBE_PROXY_MARKS: [u32; 2] = [0x4000, 0x8000];
 
 /// `[network]`: links, routes and translation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,16 +38,22 @@ pub struct Network {
     pub snat_ports: SnatPorts,
     /// Ranges outside the VPC that are not translated either. Default: none.
     pub exclude_snat_cidrs: Vec<Ipv4Net>,
-    /// Ranges of services outside the VPC that pods reach through the primary ENI, whichever their own is.
-    /// Default: none.
+    /// Ranges of services outside the VPC that pods reach through the primary ENI, whichever their own is. Default:
+    /// none. Not 0.0.0.0/0: even what pods of other ENIs send inside the VPC would leave there, and be dropped, and the
+    /// kernel keeps such a rule in a form by which it cannot be told from others of its priority.
     pub external_service_cidrs: Vec<Ipv4Net>,
     /// Whether replies of NodePort services leave through the primary ENI, where they came in. Default true.
     pub node_port: bool,
-    /// The bit of packet marks that says so. Default 0x80, the incumbent's; kube-proxy has 0x4000 and 0x8000.
+    /// The bit of packet marks that says so. Default 0x80, the incumbent's. Not 0x4000 and 0x8000, which are
+    /// kube-proxy's: it translates what carries the one and drops what carries the other.
     pub connmark: u32,
     /// `ingress` and `cluster_cidrs`: with `cluster` only nodes, pods and these ranges may open connections to pods.
     /// Default `open`: whatever the security groups let in, as with the incumbent.
     pub ingress: Option<Vec<IpNet>>,
+    /// Whether the kernel looks for a pod's IPv6 addresses on its link before it uses them (RFC 4862, section 5.4).
+    /// Default false: that takes one to two seconds of every ADD, a pod's link has two ends and both are ours, and
+    /// the VPC gives an address to one ENI only, so there is nobody to find.
+    pub duplicate_address_detection: bool,
 }
 
 impl Network {
@@ -68,6 +78,7 @@ impl Default for Network {
             node_port: true,
             connmark: MARK,
             ingress: None,
+            duplicate_address_detection: false,
         }
     }
 }
@@ -81,7 +92,7 @@ impl Network {
         let egress = read_egress(section, families);
         let (mtu, pod_mtu) = read_mtus(section, families.ipv6() || egress);
         let prefix = "1 to 4 letters or digits, and none of \"eth\", \"lo\", \"vlan\"";
-        let mark = "one bit of 32, like 0x80";
+        let mark = "one bit of 32, like 0x80, and neither 0x4000 nor 0x8000, which are kube-proxy's";
         Self {
             families,
             egress,
@@ -94,17 +105,28 @@ impl Network {
             snat_ports: section
                 .text("snat_ports", "\"prng\", \"hashrandom\" or \"none\"", snat_ports)
                 .unwrap_or(default.snat_ports),
-            exclude_snat_cidrs: ipv4_ranges(section, "exclude_snat_cidrs", MAX_RANGES)
+            exclude_snat_cidrs: section
+                .texts("exclude_snat_cidrs", 0..=MAX_RANGES, RANGE, ipv4_range)
                 .unwrap_or(default.exclude_snat_cidrs),
-            external_service_cidrs: ipv4_ranges(section, "external_service_cidrs", MAX_SERVICES)
+            external_service_cidrs: section
+                .texts(
+                    "external_service_cidrs",
+                    0..=MAX_SERVICES,
+                    &format!("{RANGE} and not 0.0.0.0/0"),
+                    service,
+                )
                 .unwrap_or(default.external_service_cidrs),
             node_port: section.flag("node_port").unwrap_or(default.node_port),
             connmark: section
                 .number("connmark", mark, |number| {
-                    u32::try_from(number).ok().filter(|mark| mark.is_power_of_two())
+                    let mark = u32::try_from(number).ok()?;
+                    (mark.is_power_of_two() && !KUBE_PROXY_MARKS.contains(&mark)).then_some(mark)
                 })
                 .unwrap_or(default.connmark),
             ingress: read_ingress(section),
+            duplicate_address_detection: section
+                .flag("duplicate_address_detection")
+                .unwrap_or(default.duplicate_address_detection),
         }
     }
 }
@@ -133,10 +155,12 @@ fn read_mtus(section: &mut Section<'_, '_>, any_ipv6: bool) -> (u32, u32) {
     (mtu, pod_mtu)
 }
 
-fn ipv4_ranges(section: &mut Section<'_, '_>, key: &'static str, most: usize) -> Option<Vec<Ipv4Net>> {
-    section.texts(key, 0..=most, "an IPv4 range like \"10.8.0.0/16\"", |range| {
-        range.parse::<Ipv4Net>().ok().map(|range| range.trunc())
-    })
+fn ipv4_range(text: &str) -> Option<Ipv4Net> {
+    text.parse::<Ipv4Net>().ok().map(|range| range.trunc())
+}
+
+fn service(text: &str) -> Option<Ipv4Net> {
+    ipv4_range(text).filter(|range| range.prefix_len() > 0)
 }
 
 /// What may open connections to pods besides nodes and pods, when not everything may.

@@ -9,7 +9,7 @@ use super::config::shown;
 pub const CAPABILITY: &str = "io.kubernetes.cri.pod-annotations";
 /// How many interfaces a pod wants.
 pub const NIC_CONFIG: &str = "k8s.amazonaws.com/nicConfig";
-/// The one value of [`NIC_CONFIG`].
+/// The one value of [`NIC_CONFIG`]; an empty one is as good as none.
 pub const EVERY_CARD: &str = "multi-nic-attachment";
 
 /// How many interfaces a pod wants.
@@ -31,6 +31,7 @@ impl Nics {
         };
         match object(annotations, &format!("`runtimeConfig.{CAPABILITY}`"))?.get(NIC_CONFIG) {
             None => Ok(Nics::One),
+            Some(Value::String(value)) if value.is_empty() => Ok(Nics::One),
             Some(Value::String(value)) if value == EVERY_CARD => Ok(Nics::EveryCard),
             Some(other) => Err(format!(
                 "the pod's annotation `{NIC_CONFIG}` is {}; its only value is \"{EVERY_CARD}\"",
@@ -54,7 +55,7 @@ mod tests {
     fn only_the_one_value_of_the_annotation_is_understood() {
         let asked = |value: Value| Nics::asked_for(&json!({ CAPABILITY: { NIC_CONFIG: value, "a": "b" } }));
         assert_eq!(asked(json!(EVERY_CARD)), Ok(Nics::EveryCard));
-        for value in [json!("multi-nic"), json!("Multi-Nic-Attachment"), json!(""), json!(null), json!(true)]
+        for value in [json!("multi-nic"), json!("Multi-Nic-Attachment"), json!(" "), json!(null), json!(true)]
         {
             let fault = asked(value.clone()).unwrap_err();
             assert!(fault.contains(NIC_CONFIG) && fault.contains(&value.to_string()), "{fault}");
@@ -70,6 +71,7 @@ mod tests {
             json!({ "portMappings": [{ "hostPort": 80 }] }),
             json!({ CAPABILITY: null }),
             json!({ CAPABILITY: {} }),
+            json!({ CAPABILITY: { NIC_CONFIG: "" } }),
             json!({ CAPABILITY: { "k8s.amazonaws.com/other": EVERY_CARD } }),
             json!({ NIC_CONFIG: EVERY_CARD }),
         ] {

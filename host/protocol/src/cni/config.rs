@@ -24,8 +24,9 @@ pub const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT_RANGE: std::ops::RangeInclusive<u64> = 1..=200;
 /// `sun_path` has 108 bytes, the last of which is zero.
 const MAX_SOCKET_PATH: usize = 107;
-/// The largest stdin: all annotations that Kubernetes allows a pod are a quarter of it.
-pub const MAX_STDIN: usize = 1024 * 1024;
+/// The largest stdin. A pod may have 256 KiB of annotations, and Go's JSON writes a byte as six at worst (`<` as
+/// `\u003c`): that is 1.5 MiB, which must not keep a DEL from tearing down what the ADD before it made.
+pub const MAX_STDIN: usize = 4 * 1024 * 1024;
 
 /// Keys that the spec defines, each handled or meant for others.
 const STANDARD_KEYS: [&str; 10] = [
@@ -487,6 +488,21 @@ mod tests {
         for verb in [Verb::Check, Verb::Del] {
             assert_eq!(parse(asking("two"), verb).unwrap().nics, Nics::One, "{verb}");
         }
+    }
+
+    #[test]
+    fn a_pod_may_have_all_the_annotations_that_kubernetes_allows() {
+        const KUBERNETES_ALLOWS: usize = 256 * 1024;
+        let annotation = "\\u003c".repeat(KUBERNETES_ALLOWS);
+        let stdin = format!(
+            r#"{{"cniVersion":"1.1.0","name":"pods","type":"enid-cni",
+                "runtimeConfig":{{"io.kubernetes.cri.pod-annotations":{{"example.com/a":"{annotation}"}}}}}}"#
+        );
+        for verb in [Verb::Add, Verb::Del] {
+            assert!(NetConfig::parse(stdin.as_bytes(), verb).is_ok(), "{verb}");
+        }
+        let more = " ".repeat(MAX_STDIN + 1);
+        assert_eq!(NetConfig::parse(more.as_bytes(), Verb::Del).unwrap_err().code, 7);
     }
 
     #[test]

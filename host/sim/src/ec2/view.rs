@@ -69,6 +69,7 @@ impl NodeView<'_> {
             vpc_cidrs: metadata.vpc.ipv4.clone(),
             primary_ipv6: primary.ipv6_addresses.iter().copied().find(|address| !delegated(address)),
             vpc_ipv6_cidrs: metadata.vpc.ipv6.clone(),
+            pod_ranges: Vec::new(),
         })
     }
 

@@ -22,6 +22,32 @@ const TURN: Duration = Duration::from_secs(20);
 /// Between two looks at something that changes by itself.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// Where addresses come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Secondary addresses of the largest type.
+    SecondaryIp,
+    /// Prefixes, on a type that has enough of them.
+    Prefix,
+}
+
+impl Mode {
+    fn instance_type(self) -> &'static str {
+        match self {
+            Mode::SecondaryIp => "m5.24xlarge",
+            Mode::Prefix => "m5.16xlarge",
+        }
+    }
+
+    /// As `pool.mode` has it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Mode::SecondaryIp => "secondary-ip",
+            Mode::Prefix => "prefix",
+        }
+    }
+}
+
 /// A lab with a daemon.
 pub(super) struct Site {
     program: PathBuf,
@@ -42,19 +68,19 @@ pub(super) struct Pool {
 
 impl Site {
     /// Brings both up and waits until `pods` addresses are free.
-    pub(super) fn build(workspace: &Workspace, pods: usize) -> Result<Self> {
+    pub(super) fn build(workspace: &Workspace, mode: Mode, pods: usize) -> Result<Self> {
         let program = workspace.daemon();
         // What a run that was killed left under this name.
         lab(&program, &["down"])?;
-        lab(&program, &["up", "--size", "large"])?;
-        let built = Self::in_lab(workspace, &program, pods);
+        lab(&program, &["up", "--size", "large", "--instance-type", mode.instance_type()])?;
+        let built = Self::in_lab(workspace, &program, mode, pods);
         if built.is_err() {
             lab(&program, &["down"])?;
         }
         built
     }
 
-    fn in_lab(workspace: &Workspace, program: &Path, pods: usize) -> Result<Self> {
+    fn in_lab(workspace: &Workspace, program: &Path, mode: Mode, pods: usize) -> Result<Self> {
         let status: Value = serde_json::from_str(&lab(program, &["status", "--output", "json"])?)?;
         let node = &status["nodes"][0];
         let text = |value: &Value| value.as_str().map(str::to_owned).context("the lab's status lacks a text");
@@ -66,8 +92,11 @@ impl Site {
         let most = pods + 30;
         let settings = format!(
             "[node]\nruntime_dir = {runtime:?}\nmax_pods = {most}\n[cloud]\nregion = {}\nec2_endpoint = {}\nimds_endpoint = {}\n\
-             [pool]\ncooldown_secs = 0\n[strategy.warm-pool]\nsettings = {{ minimum_ip_target = {pods}, warm_ip_target = 5 }}\n",
-            status["region"], status["ec2_endpoint"], status["imds_endpoint"]
+             [pool]\nmode = {:?}\ncooldown_secs = 0\n[strategy.warm-pool]\nsettings = {{ minimum_ip_target = {pods}, warm_ip_target = 5 }}\n",
+            status["region"],
+            status["ec2_endpoint"],
+            status["imds_endpoint"],
+            mode.as_str()
         );
         fs::write(directory.join("enid.toml"), settings)?;
         let name = text(&node["name"])?;

@@ -102,6 +102,11 @@ fn the_mark_is_a_single_bit() {
     for wrong in ["0", "3", "-128", "0x100000000", "'0x80'"] {
         assert_eq!(not_allowed(&format!("[network]\nconnmark = {wrong}")).0, "network.connmark");
     }
+    for taken in ["0x4000", "0x8000"] {
+        let (key, allowed) = not_allowed(&format!("[network]\nconnmark = {taken}"));
+        assert_eq!(key, "network.connmark");
+        assert!(allowed.contains("kube-proxy"), "{allowed}");
+    }
 }
 
 #[test]
@@ -112,6 +117,11 @@ fn ranges_of_outside_services_are_ipv4_and_few() {
         not_allowed("[network]\nexternal_service_cidrs = ['fd00::/8']").0,
         "network.external_service_cidrs.0"
     );
+    for everything in ["0.0.0.0/0", "10.0.0.0/0"] {
+        let (key, allowed) = not_allowed(&format!("[network]\nexternal_service_cidrs = ['{everything}']"));
+        assert_eq!(key, "network.external_service_cidrs.0");
+        assert!(allowed.contains("not 0.0.0.0/0"), "{allowed}");
+    }
     let many: String = (0..65).map(|n| format!("'10.{n}.0.0/16',")).collect();
     not_allowed(&format!("[network]\nexternal_service_cidrs = [{many}]"));
 }
@@ -128,6 +138,16 @@ fn ranges_that_may_reach_pods_count_only_when_not_everything_may() {
     assert!(allowed.contains("ingress = \"cluster\""), "{allowed}");
     not_allowed("[network]\ningress = 'cluster'\ncluster_cidrs = ['10.8.0.0']");
     not_allowed("[network]\ningress = 'closed'");
+}
+
+#[test]
+fn addresses_are_looked_for_on_the_link_only_when_asked_for() {
+    assert!(!valid("[network]\nip_family = 'ipv6'").network.duplicate_address_detection);
+    assert!(valid("[network]\nduplicate_address_detection = true").network.duplicate_address_detection);
+    assert_eq!(
+        not_allowed("[network]\nduplicate_address_detection = 1").0,
+        "network.duplicate_address_detection"
+    );
 }
 
 #[test]
