@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use enid_core::event::{Effect, Event, Ticket};
+use enid_core::event::{Effect, Event, Nics, Ticket};
 use enid_core::node::{Config, NodeState};
 use enid_core::time::Timestamp;
 use enid_engine::ports::Strategist;
@@ -56,6 +56,7 @@ impl Bench {
                 Effect::Wire { op, .. } => outcomes.push_back(Event::Wired { op, result: Ok(()) }),
                 Effect::Unwire { op, .. } => outcomes.push_back(Event::Unwired { op, result: Ok(()) }),
                 Effect::SetUpEni { op, .. } => outcomes.push_back(Event::EniSetUp { op, result: Ok(()) }),
+                Effect::SetUpNode { op, .. } => outcomes.push_back(Event::NodeSetUp { op, result: Ok(()) }),
                 Effect::AskWarmPool(snapshot) => {
                     outcomes.push_back(Event::WarmPoolDecided(self.knobs.warm_pool(&snapshot)));
                 }
@@ -85,7 +86,13 @@ impl Bench {
             let attachment = attachment(&format!("c{cycle}"));
             let (ticket, deadline) = (self.ticket(), self.now + Duration::from_secs(100));
             let begun = Instant::now();
-            self.happen(Event::Add { ticket, attachment: attachment.clone(), pod: None, deadline });
+            self.happen(Event::Add {
+                ticket,
+                attachment: attachment.clone(),
+                pod: None,
+                nics: Nics::One,
+                deadline,
+            });
             adding += begun.elapsed();
             let begun = Instant::now();
             std::hint::black_box(self.state.next_wake(self.now));

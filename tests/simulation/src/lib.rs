@@ -11,11 +11,11 @@ pub mod runtime;
 pub mod safety;
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use enid_core::event::Answer;
-use enid_core::limits::InstanceType;
+use enid_core::limits::{InstanceType, Mode, PREFIX_ADDRESSES};
 use enid_core::node::Config;
 use enid_core::proposal::{Band, Grain, Placement, Proposal};
 use enid_core::report::{Decision, Rung};
@@ -24,6 +24,8 @@ use enid_core::time::Timestamp;
 use enid_core::{admission, builtin};
 use enid_engine::ports::Strategist;
 use enid_sim::node::{SimNode, lone_instance};
+
+use crate::safety::has;
 
 /// When simulations begin.
 pub const START: Timestamp = Timestamp(1_800_000_000_000);
@@ -37,6 +39,8 @@ pub struct Knobs {
     pub warm_ip: u32,
     /// MINIMUM_IP_TARGET.
     pub minimum_ip: u32,
+    /// WARM_PREFIX_TARGET.
+    pub warm_prefix: u32,
     /// Where the next pod's address comes from; the incumbent has no such knob.
     pub placement: Placement,
 }
@@ -44,14 +48,27 @@ pub struct Knobs {
 impl Strategist for Knobs {
     fn warm_pool(&self, snapshot: &WarmPoolSnapshot) -> Decision<Band> {
         let per_eni = snapshot.limits.slots_per_eni;
-        let ceiling = per_eni * snapshot.limits.max_enis;
+        let ceiling = per_eni * snapshot.limits.max_enis * snapshot.limits.addresses_per_slot;
         let band = if self.warm_ip > 0 || self.minimum_ip > 0 {
             Band {
                 ready_low: self.warm_ip.min(ceiling),
                 ready_high: Some(self.warm_ip.min(ceiling)),
                 total_floor: self.minimum_ip.min(ceiling),
-                grain: Grain::Address,
+                grain: match snapshot.mode {
+                    Mode::SecondaryIp => Grain::Address,
+                    Mode::Prefix => Grain::Prefix,
+                },
                 release_after_ms: 30_000,
+                ..Band::default()
+            }
+        } else if snapshot.mode == Mode::Prefix {
+            let ready = (self.warm_prefix * PREFIX_ADDRESSES).max(1).min(ceiling);
+            Band {
+                ready_low: ready,
+                ready_high: Some(ready),
+                keep_free: self.warm_prefix,
+                grain: Grain::Prefix,
+                release_after_ms: 60_000,
                 ..Band::default()
             }
         } else {
@@ -111,11 +128,11 @@ pub fn a_node_of(instance_type: &InstanceType, knobs: Knobs, config: Config) -> 
 }
 
 /// Adds a pod, lets the node settle, and gives the pod's address.
-pub fn add_settled<S: Strategist>(node: &mut SimNode<S>, name: &str) -> Option<Ipv4Addr> {
+pub fn add_settled<S: Strategist>(node: &mut SimNode<S>, name: &str) -> Option<IpAddr> {
     let ticket = node.add(name);
     assert!(node.settle(Duration::from_secs(600)), "the node settles: {:?}", node.state().status(node.now()));
     match node.answer(ticket) {
-        Some(Answer::Added(holder)) => Some(holder.wiring.address),
+        Some(Answer::Added(holder)) => Some(holder.wiring.key()),
         Some(Answer::Deleted | Answer::TryLater(_) | Answer::Refused(_)) | None => None,
     }
 }
@@ -123,39 +140,45 @@ pub fn add_settled<S: Strategist>(node: &mut SimNode<S>, name: &str) -> Option<I
 /// What must hold whenever nothing is under way.
 pub fn check<S: Strategist>(node: &SimNode<S>) {
     assert_eq!(node.ec2.check(), Vec::<String>::new(), "EC2 keeps its own invariants");
-    let mut owner = BTreeMap::new();
+    let mut singles = BTreeMap::new();
     for eni in node.ec2.interfaces().filter(|eni| eni.attachment.is_some()) {
         for address in &eni.secondary {
-            assert!(owner.insert(*address, eni.id.clone()).is_none(), "{address} is on two ENIs");
+            assert!(singles.insert(*address, eni.id.clone()).is_none(), "{address} is on two ENIs");
         }
     }
     for lease in node.state().addresses(node.now()) {
+        let owner = node.ec2.interfaces().find(|eni| eni.attachment.is_some() && has(eni, lease.address));
         assert_eq!(
-            owner.get(&lease.address),
+            owner.map(|eni| &eni.id),
             Some(&lease.eni),
             "{} is where the node believes it is",
             lease.address
         );
     }
-    for (address, pod) in &node.kernel.pods {
-        let lease = node.state().addresses(node.now()).into_iter().find(|lease| lease.address == *address);
-        let state = lease.map(|lease| lease.state);
-        assert_eq!(state, Some("bound"), "the kernel's {} holds a bound address", pod.host_veth);
+    let states: BTreeMap<IpAddr, &str> =
+        node.state().addresses(node.now()).into_iter().map(|lease| (lease.address, lease.state)).collect();
+    for pod in node.kernel.pods.values() {
+        for address in pod.leased() {
+            let (state, link) = (states.get(&address), &pod.first.host_veth);
+            assert_eq!(state, Some(&"bound"), "the kernel's {link} holds {address} as a bound address");
+        }
     }
+}
+
+/// The calls so far that ask EC2 to change something, refused ones too, by API.
+pub fn mutations<S: Strategist>(node: &SimNode<S>) -> BTreeMap<&'static str, u64> {
+    node.ec2.calls().into_iter().filter(|(call, _)| !call.starts_with("Describe")).collect()
 }
 
 /// A settled node that is asked again does nothing.
 pub fn expect_converged<S: Strategist>(node: &mut SimNode<S>) {
-    let mutating = |node: &SimNode<S>| -> u64 {
-        node.ec2
-            .calls()
-            .iter()
-            .filter(|(call, _)| !call.starts_with("Describe"))
-            .map(|(_, count)| count)
-            .sum()
-    };
-    let before = mutating(node);
+    let before = mutations(node);
     node.pass(Duration::from_secs(300));
-    assert_eq!(mutating(node), before, "a converged node makes no change");
+    assert_eq!(
+        mutations(node),
+        before,
+        "a converged node makes no change: {:?}",
+        node.state().status(node.now())
+    );
     check(node);
 }

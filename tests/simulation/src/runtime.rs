@@ -2,9 +2,9 @@
 //! daemon dies, and always deletes what it is not sure of.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use enid_core::event::{Answer, Ticket};
+use enid_core::event::{Answer, Nics, Ticket};
 use enid_core::ids::{Attachment, PodName};
 use enid_core::time::Timestamp;
 use enid_engine::ports::Strategist;
@@ -16,7 +16,7 @@ enum Sandbox {
     /// ADD is out.
     Adding(Ticket),
     /// ADD succeeded.
-    Running(Ipv4Addr),
+    Running(IpAddr),
     /// DEL is out.
     Deleting(Ticket),
     /// DEL is due: the ADD failed, or nobody knows.
@@ -33,10 +33,15 @@ pub struct Runtime {
 impl Runtime {
     /// Starts a sandbox for one of `pods` pods. Its predecessor of the same pod may still be around.
     pub fn start<S: Strategist>(&mut self, node: &mut SimNode<S>, pod: u64) {
+        self.start_with(node, pod, Nics::One);
+    }
+
+    /// The same for a pod that wants so many interfaces.
+    pub fn start_with<S: Strategist>(&mut self, node: &mut SimNode<S>, pod: u64, nics: Nics) {
         self.started += 1;
         let name = format!("sandbox{}", self.started);
         let pod = PodName { namespace: "default".to_owned(), name: format!("pod{pod}") };
-        let ticket = node.add_sandbox(attachment(&name), Some(pod));
+        let ticket = node.add_with(attachment(&name), Some(pod), nics);
         self.sandboxes.insert(name, Sandbox::Adding(ticket));
     }
 
@@ -74,7 +79,7 @@ impl Runtime {
         for (name, sandbox) in &mut self.sandboxes {
             let answered = match sandbox {
                 Sandbox::Adding(ticket) => match node.answer(*ticket) {
-                    Some(Answer::Added(holder)) => Sandbox::Running(holder.wiring.address),
+                    Some(Answer::Added(holder)) => Sandbox::Running(holder.wiring.key()),
                     Some(Answer::TryLater(_) | Answer::Refused(_) | Answer::Deleted) => Sandbox::Unsure,
                     None => continue,
                 },
@@ -109,7 +114,7 @@ impl Runtime {
     }
 
     /// Sandboxes that run, with their addresses.
-    pub fn running(&self) -> impl Iterator<Item = (&str, Ipv4Addr)> {
+    pub fn running(&self) -> impl Iterator<Item = (&str, IpAddr)> {
         self.sandboxes.iter().filter_map(|(name, sandbox)| match sandbox {
             Sandbox::Running(address) => Some((name.as_str(), *address)),
             Sandbox::Adding(_) | Sandbox::Deleting(_) | Sandbox::Unsure => None,

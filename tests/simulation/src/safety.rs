@@ -1,13 +1,16 @@
 //! What must hold after every single event, whatever goes wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use enid_core::cloud::{Assigned, Supply};
 use enid_core::event::CloudCall;
 use enid_core::ids::EniId;
 use enid_core::time::Timestamp;
+use enid_core::wiring::PodWiring;
 use enid_engine::ports::Strategist;
+use enid_sim::ec2::interface::NetworkInterface;
 use enid_sim::node::SimNode;
 
 use crate::runtime::Runtime;
@@ -18,10 +21,10 @@ const UNSEEN: Duration = Duration::from_millis(10);
 /// Watches one node.
 #[derive(Clone, Debug, Default)]
 pub struct Watch {
-    held: BTreeSet<Ipv4Addr>,
+    held: BTreeSet<IpAddr>,
     /// Held addresses that the kernel had at any moment: only they can have packets under way.
-    wired: BTreeSet<Ipv4Addr>,
-    cold_until: BTreeMap<Ipv4Addr, Timestamp>,
+    wired: BTreeSet<IpAddr>,
+    cold_until: BTreeMap<IpAddr, Timestamp>,
 }
 
 impl Watch {
@@ -43,28 +46,32 @@ impl Watch {
             if matches!(lease.state, "reserved" | "bound" | "unbinding") {
                 held.insert(lease.address);
             }
+            let card = node.state().eni(&lease.eni).map(|eni| eni.seat.card);
             if let Some(attachment) = lease.attachment
-                && !attachments.insert(attachment.clone())
+                && !attachments.insert((attachment.clone(), lease.address.is_ipv4(), card))
             {
-                wrongs.push(format!("{attachment} holds two addresses"));
+                wrongs.push(format!("{attachment} holds two addresses of one family on card {card:?}"));
             }
             states.insert(lease.address, lease.state);
         }
-        for address in node.kernel.pods.keys() {
-            match states.get(address) {
+        for address in node.kernel.pods.values().flat_map(PodWiring::leased) {
+            match states.get(&address) {
                 Some(&("reserved" | "bound" | "unbinding" | "quarantined")) => {}
                 other => wrongs.push(format!("the kernel has {address}, which is {other:?}")),
             }
         }
         for (name, address) in runtime.running() {
-            if !node.kernel.pods.contains_key(&address) {
+            let Some(pod) = node.kernel.pods.get(&address) else {
                 wrongs.push(format!("{name} runs with {address}, which the kernel does not have"));
-            }
-            if !node.ec2.interfaces_of(node.instance()).any(|eni| eni.secondary.contains(&address)) {
-                wrongs.push(format!("{name} runs with {address}, which EC2 does not have here"));
+                continue;
+            };
+            for address in pod.leased() {
+                if !is_here(node, address) {
+                    wrongs.push(format!("{name} runs with {address}, which EC2 does not have here"));
+                }
             }
         }
-        self.wired.extend(node.kernel.pods.keys());
+        self.wired.extend(node.kernel.pods.values().flat_map(PodWiring::leased));
         self.watch_cooling(&held, node, &mut wrongs);
         wrongs.extend(two_calls(node));
         wrongs
@@ -72,12 +79,15 @@ impl Watch {
 
     fn watch_cooling<S: Strategist>(
         &mut self,
-        held: &BTreeSet<Ipv4Addr>,
+        held: &BTreeSet<IpAddr>,
         node: &SimNode<S>,
         wrongs: &mut Vec<String>,
     ) {
         let now = node.now();
         for address in held.difference(&self.held) {
+            if !takes_pods(node, *address) {
+                wrongs.push(format!("{address} is on an ENI that takes no new pods"));
+            }
             if self.cold_until.get(address).is_some_and(|until| *until > now + UNSEEN) {
                 wrongs.push(format!("{address} is held again before it cooled down"));
             }
@@ -87,8 +97,43 @@ impl Watch {
                 self.cold_until.insert(*address, now + node.state().config().cooldown);
             }
         }
+        self.cold_until.retain(|_, until| *until > now);
+        for (address, until) in &self.cold_until {
+            if *until > now + UNSEEN && !is_here(node, *address) {
+                wrongs.push(format!("{address} is given back before it cooled down"));
+            }
+        }
         self.held.clone_from(held);
     }
+}
+
+/// Whether a new pod may get an address: one of IPv6 is out of a prefix that stays whatever becomes of its ENI.
+fn takes_pods<S: Strategist>(node: &SimNode<S>, address: IpAddr) -> bool {
+    let lease = node.state().addresses(node.now()).into_iter().find(|lease| lease.address == address);
+    let status = node.state().status(node.now());
+    let eni = status.enis.iter().find(|eni| lease.as_ref().is_some_and(|lease| lease.eni == eni.id));
+    address.is_ipv6() || eni.is_some_and(|eni| eni.takes_pods)
+}
+
+/// Whether EC2 has an address on one of the node's ENIs.
+fn is_here<S: Strategist>(node: &SimNode<S>, address: IpAddr) -> bool {
+    node.ec2.interfaces_of(node.instance()).any(|eni| has(eni, address))
+}
+
+/// Whether EC2 has a pod's address on an ENI.
+pub fn has(eni: &NetworkInterface, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            eni.secondary.contains(&address) || eni.prefixes.iter().any(|block| block.contains(&address))
+        }
+        IpAddr::V6(address) => eni.ipv6_prefixes.iter().any(|block| block.contains(&address)),
+    }
+}
+
+/// A secondary address by itself, for somebody else's hand to take.
+pub fn singly(address: IpAddr) -> Assigned {
+    let IpAddr::V4(address) = address else { panic!("{address} is not a secondary address") };
+    Assigned { addresses: vec![address], ..Assigned::default() }
 }
 
 /// ENIs with more than one call under way.
@@ -99,12 +144,18 @@ fn two_calls<S: Strategist>(node: &SimNode<S>) -> Vec<String> {
         let eni = match call {
             CloudCall::Attach { eni, .. }
             | CloudCall::DeleteWithInstance { eni, .. }
+            | CloudCall::SetSecurityGroups { eni, .. }
             | CloudCall::Delete { eni }
-            | CloudCall::Assign { eni, .. }
+            | CloudCall::Assign { eni, supply: Supply::Addresses(_) | Supply::Prefixes(_) }
             | CloudCall::Unassign { eni, .. } => eni,
-            CloudCall::Enis | CloudCall::Subnets | CloudCall::Create(_) | CloudCall::Detach { .. } => {
-                continue;
-            }
+            // Of the other family, and never taken back.
+            CloudCall::Assign { supply: Supply::Ipv6Prefixes(_), .. } => continue,
+            CloudCall::Enis
+            | CloudCall::MetadataEnis
+            | CloudCall::VpcRanges
+            | CloudCall::Subnets
+            | CloudCall::Create(_)
+            | CloudCall::Detach { .. } => continue,
         };
         if !busy.insert(eni) {
             wrongs.push(format!("two calls under way on {eni}"));

@@ -1,6 +1,6 @@
 //! What went wrong once, by name: lost replies, deaths at the wrong moment, views that disagree.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use enid_core::event::{Answer, CloudCall, Ticket};
@@ -35,14 +35,14 @@ fn settle(node: &mut Node) {
     assert_eq!(node.kernel.outrages, Vec::<String>::new());
 }
 
-fn address_of(node: &Node, ticket: Ticket) -> Option<Ipv4Addr> {
+fn address_of(node: &Node, ticket: Ticket) -> Option<IpAddr> {
     match node.answer(ticket)? {
-        Answer::Added(holder) => Some(holder.wiring.address),
+        Answer::Added(holder) => Some(holder.wiring.key()),
         Answer::Deleted | Answer::TryLater(_) | Answer::Refused(_) => None,
     }
 }
 
-fn state_of(node: &Node, address: Ipv4Addr) -> &'static str {
+fn state_of(node: &Node, address: IpAddr) -> &'static str {
     let lease = node.state().addresses(node.now()).into_iter().find(|lease| lease.address == address);
     lease.map_or("unknown", |lease| lease.state)
 }
@@ -308,7 +308,7 @@ fn an_eni_that_somebody_detaches_serves_no_new_pods_and_its_pods_are_set_apart()
     assert_eq!(state_of(&node, pods[3]), "quarantined");
     for pod in ["x", "y"] {
         let address = add_settled(&mut node, pod).expect("an address");
-        assert!(!victim.secondary.contains(&address));
+        assert!(!simulation::safety::has(&victim, address));
     }
     node.del("pod3");
     node.pass(secs(300));
@@ -323,7 +323,7 @@ fn an_address_that_somebody_takes_from_under_a_pod_is_set_apart_until_it_is_back
     let address = add_settled(&mut node, "a").expect("an address");
     let eni = node.state().identity().primary_eni.clone();
     let request = |now, node: &mut Node| {
-        let taken = enid_core::cloud::Assigned { addresses: vec![address], prefixes: Vec::new() };
+        let taken = simulation::safety::singly(address);
         let instance = node.instance().clone();
         node.ec2.node_view(&instance, now).unassign(&eni, &taken)
     };

@@ -33,7 +33,7 @@ fn a_delete_counts_after_the_clock_stepped_back() {
         let del = Event::Del { ticket: Ticket(1), attachment: attachment("a"), issued };
         let effects = restored.handle(now, del);
         let unwires =
-            |effect: &Effect| matches!(effect, Effect::Unwire { wiring, .. } if wiring.address == address);
+            |effect: &Effect| matches!(effect, Effect::Unwire { wiring, .. } if wiring.key() == address);
         assert!(effects.iter().any(unwires), "{issued:?}: {effects:?}");
     }
     expect_converged(&mut node);

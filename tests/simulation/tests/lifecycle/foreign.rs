@@ -1,6 +1,5 @@
 //! ENIs that somebody else attached to the instance.
 
-use enid_core::cloud::Assigned;
 use enid_core::ids::EniId;
 use enid_core::wiring::Seat;
 use enid_sim::ec2::Delays;
@@ -40,7 +39,7 @@ fn a_foreign_eni_serves_pods_and_is_never_given_back() {
     assert_eq!(node.state().eni(&eni).map(|eni| eni.phase.name()), Some("ready"));
     let pods = fill(&mut node, 5);
     let here = node.ec2.interfaces_of(node.instance()).find(|here| here.id == eni).expect("it is attached");
-    assert!(pods.iter().any(|pod| here.secondary.contains(pod)));
+    assert!(pods.iter().any(|pod| simulation::safety::has(here, *pod)));
     for pod in 0..5 {
         node.del(&format!("pod{pod}"));
     }
@@ -119,7 +118,7 @@ fn an_address_that_stays_missing_is_not_looked_for_all_the_time() {
     let address = add_settled(&mut node, "a").expect("an address");
     let (now, instance) = (node.now(), node.instance().clone());
     let eni = node.state().identity().primary_eni.clone();
-    let taken = Assigned { addresses: vec![address], prefixes: Vec::new() };
+    let taken = simulation::safety::singly(address);
     node.ec2.node_view(&instance, now).unassign(&eni, &taken).expect("EC2 takes it");
     node.pass(secs(120));
     assert_eq!(state_of(&node, address), "quarantined");

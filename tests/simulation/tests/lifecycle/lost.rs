@@ -3,11 +3,11 @@
 use super::*;
 
 /// The kernel loses the pod at `address`, as it does with its namespace.
-fn lose(node: &mut Node, address: Ipv4Addr) {
+fn lose(node: &mut Node, address: IpAddr) {
     node.kernel.pods.remove(&address).expect("it is wired");
 }
 
-fn a_node_with_a_pod() -> (Node, Ipv4Addr) {
+fn a_node_with_a_pod() -> (Node, IpAddr) {
     let mut node = a_small_node(Knobs { minimum_ip: 3, ..Knobs::default() });
     let address = add_settled(&mut node, "a").expect("an address");
     (node, address)

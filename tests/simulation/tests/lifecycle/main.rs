@@ -7,7 +7,7 @@ mod lost;
 mod supply;
 mod waiting;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use enid_core::event::{Answer, Refusal, Ticket};
@@ -32,9 +32,9 @@ fn ready(ready: u32) -> Knobs {
     Knobs { warm_ip: ready, ..Knobs::default() }
 }
 
-fn added(node: &Node, ticket: Ticket) -> Ipv4Addr {
+fn added(node: &Node, ticket: Ticket) -> IpAddr {
     match node.answer(ticket) {
-        Some(Answer::Added(holder)) => holder.wiring.address,
+        Some(Answer::Added(holder)) => holder.wiring.key(),
         other => panic!("not added: {other:?}"),
     }
 }
@@ -57,13 +57,13 @@ fn settle(node: &mut Node) {
     assert!(node.settle(secs(900)), "the node settles: {:?}", node.state().status(node.now()));
 }
 
-fn state_of(node: &Node, address: Ipv4Addr) -> &'static str {
+fn state_of(node: &Node, address: IpAddr) -> &'static str {
     let lease = node.state().addresses(node.now()).into_iter().find(|lease| lease.address == address);
     lease.map_or("unknown", |lease| lease.state)
 }
 
 /// Adds `count` pods `pod0`, `pod1`, … one after the other.
-fn fill(node: &mut Node, count: u32) -> Vec<Ipv4Addr> {
+fn fill(node: &mut Node, count: u32) -> Vec<IpAddr> {
     (0..count).map(|pod| add_settled(node, &format!("pod{pod}")).expect("an address for each")).collect()
 }
 
@@ -280,7 +280,7 @@ fn a_pod_whose_old_sandbox_is_still_there_gets_a_link_of_its_own() {
     let new = node.add_sandbox(attachment("new"), pod());
     settle(&mut node);
     let (old, new) = (added(&node, old), added(&node, new));
-    assert_ne!(node.kernel.pods[&old].host_veth, node.kernel.pods[&new].host_veth);
+    assert_ne!(node.kernel.pods[&old].first.host_veth, node.kernel.pods[&new].first.host_veth);
     node.del("old");
     settle(&mut node);
     assert!(node.kernel.pods.contains_key(&new) && !node.kernel.pods.contains_key(&old));

@@ -2,6 +2,9 @@
 
 use enid_core::proposal::Placement;
 use enid_sim::ec2::Tags;
+use enid_sim::ec2::call::Call;
+use enid_sim::ec2::fault::{Fault, FaultKind};
+use enid_sim::ec2::refusal::Code;
 
 use super::*;
 
@@ -123,7 +126,7 @@ fn a_lowered_eni_limit_takes_unused_enis_and_leaves_used_ones() {
     node.reconfigure(Config { max_enis: Some(1), ..Config::default() });
     node.pass(secs(120));
     settle(&mut node);
-    assert_eq!(node.state().addresses_per_eni(), [3, 3], "the second has a pod");
+    assert_eq!(node.state().addresses_per_eni(), [3, 1], "the second has a pod, and what it alone needs");
     node.del("pod3");
     node.pass(secs(120));
     settle(&mut node);
@@ -161,4 +164,27 @@ fn when_one_subnet_is_crowded_the_next_one_is_used_and_later_the_first_again() {
     fill(&mut node, 8);
     assert_eq!(node.state().addresses_per_eni().first(), Some(&3), "the primary ENI fills up");
     expect_converged(&mut node);
+}
+
+#[test]
+fn addresses_that_ec2_may_not_take_back_serve_pods_again() {
+    let config = Config { max_enis: Some(2), ..Config::default() };
+    let mut node = a_node("t3.small", Knobs { minimum_ip: 6, ..ready(1) }, config);
+    fill(&mut node, 1);
+    // What became of the first request is unknown; the permission is gone when it is asked again.
+    let call = Some(Call::UnassignPrivateIpAddresses);
+    let kind = FaultKind::Error(Code::InternalError);
+    node.ec2.inject(Fault { call, times: 1, kind }).expect("one fault");
+    node.replace_strategist(ready(1));
+    let deadline = node.now() + secs(100);
+    while !node.ec2.calls().contains_key(Call::UnassignPrivateIpAddresses.name()) {
+        assert!(node.step(deadline), "something is given back");
+    }
+    node.ec2.deny(Call::UnassignPrivateIpAddresses);
+    node.pass(secs(300));
+    for pod in 0..4 {
+        let ticket = node.add(&format!("late{pod}"));
+        node.pass(secs(59));
+        added(&node, ticket);
+    }
 }

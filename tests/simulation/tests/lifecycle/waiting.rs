@@ -134,11 +134,13 @@ fn a_zone_without_an_eligible_subnet_is_said_to_have_none() {
     ec2.create_tags(START + secs(60), &[subnet.to_string()], &keep_out).expect("a tag");
     let mut node =
         SimNode::start(ec2, instance, Config::default(), ready(1), START + secs(60)).expect("metadata");
-    settle(&mut node);
-    fill(&mut node, 3);
-    let ticket = node.add("late");
+    // Right after its start the daemon does not know the subnet's tags yet.
+    node.pass(secs(10));
+    let ticket = node.add("pod");
     node.pass(secs(61));
     assert_eq!(told_to_wait(&node, ticket), WaitReason::NoSubnet);
+    assert_eq!(node.state().addresses_per_eni(), [0], "what came before goes back");
+    settle(&mut node);
     expect_converged(&mut node);
 }
 

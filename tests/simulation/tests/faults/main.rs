@@ -3,28 +3,37 @@
 //!
 //! `ENID_SEED=<n>` replays one seed, `ENID_SEEDS=<n>` sets how many are run.
 
+mod world;
+
 use std::time::Duration;
 
 use enid_core::eni::Phase;
-use enid_core::event::Record;
-use enid_core::node::{Config, NodeState};
+use enid_core::event::{Nics, Record};
+use enid_core::ids::SubnetId;
+use enid_core::limits::{InstanceType, Mode};
+use enid_core::node::{Cards, Config, CustomNetworking, NodeState};
+use enid_core::wiring::Families;
+use enid_sim::ec2::Delays;
 use enid_sim::ec2::call::Call;
 use enid_sim::ec2::fault::{Fault, FaultKind};
-use enid_sim::ec2::instance::RunInstances;
+use enid_sim::ec2::interface::InterfaceChange;
 use enid_sim::ec2::refusal::Code;
-use enid_sim::ec2::{self, Delays, Ec2, Tags};
 use enid_sim::node::SimNode;
 use simulation::dice::Dice;
 use simulation::runtime::Runtime;
 use simulation::safety::Watch;
 use simulation::{Knobs, START, check, expect_converged};
+use world::{World, knobs};
 
 const SEEDS: u64 = 300;
 const ACTIONS: u64 = 80;
 /// Kubelet would not run more pods than this on the nodes used here.
 const MOST_PODS: usize = 24;
 
-const CALLS: [Call; 9] = [
+const ROLE: &str = "kubernetes.io/role/cni";
+
+const CALLS: [Call; 10] = [
+    Call::AssignIpv6Addresses,
     Call::AssignPrivateIpAddresses,
     Call::AttachNetworkInterface,
     Call::CreateNetworkInterface,
@@ -43,9 +52,10 @@ struct Ordeal {
     node: SimNode<Knobs>,
     runtime: Runtime,
     watch: Watch,
-    /// The slots of one ENI of this instance type.
-    slots: usize,
-    max_enis: usize,
+    known: InstanceType,
+    /// Pods that fit whatever happens.
+    capacity: usize,
+    custom_networking: CustomNetworking,
     life: u64,
     said: Vec<String>,
 }
@@ -53,52 +63,29 @@ struct Ordeal {
 impl Ordeal {
     fn begin(seed: u64) -> Self {
         let mut dice = Dice::seeded(seed);
-        let kind = *dice.pick(&["t3.small", "m5.large", "t3.medium"]);
-        let known = enid_core::instance_types::lookup(kind).expect("a known instance type");
-        let mut ec2 = Ec2::new(seed, ec2::Config::default());
-        let zone = ec2.config().zones[0].clone();
-        let net = |text: &str| text.parse().expect("a range");
-        let vpc = ec2.add_vpc(net("10.0.0.0/16")).expect("a VPC");
-        let first = if dice.one_in(3) { "10.0.0.0/26" } else { "10.0.0.0/24" };
-        let primary = ec2.add_subnet(&vpc, &zone, net(first), Tags::new()).expect("a subnet");
-        if !dice.one_in(3) {
-            let open = Tags::from([("kubernetes.io/role/cni".to_owned(), "1".to_owned())]);
-            ec2.add_subnet(&vpc, &zone, net("10.0.4.0/24"), open).expect("a subnet");
-        }
-        let instance = ec2.launch(START, &RunInstances::one(kind, primary)).expect("an instance");
-        ec2.advance(START + Duration::from_secs(60));
-        let config = Config {
-            cooldown: Duration::from_secs(*dice.pick(&[0, 5, 30])),
-            max_enis: dice.one_in(4).then_some(2),
-            ..Config::default()
-        };
-        let max_enis = config.max_enis.unwrap_or(known.max_enis());
+        let world = World::drawn(seed, &mut dice);
+        let capacity = world.capacity();
+        let World { ec2, instance, known, config } = world;
         let knobs = knobs(&mut dice);
+        let custom_networking = config.custom_networking.clone();
+        let said = vec![format!("{} {knobs:?} {config:?}", known.name)];
         let node =
             SimNode::start(ec2, instance, config, knobs, START + Duration::from_secs(60)).expect("metadata");
-        Self {
-            seed,
-            dice,
-            node,
-            runtime: Runtime::default(),
-            watch: Watch::default(),
-            slots: usize::try_from(known.slots_per_eni()).expect("a small number"),
-            max_enis: usize::try_from(max_enis).expect("a small number"),
-            life: 0,
-            said: vec![format!("{kind} {knobs:?}")],
-        }
+        let (runtime, watch) = (Runtime::default(), Watch::default());
+        Self { seed, dice, node, runtime, watch, known, capacity, custom_networking, life: 0, said }
     }
 
     /// One thing goes on, or wrong.
     fn act(&mut self) {
         let now = self.node.now();
-        let roll = self.dice.roll(24);
+        let roll = self.dice.roll(32);
         self.said.push(format!("{now}: {roll}"));
         match roll {
             0..=6 => {
                 if self.runtime.count() < MOST_PODS {
                     let pod = self.dice.roll(12);
-                    self.runtime.start(&mut self.node, pod);
+                    let nics = if self.dice.one_in(4) { Nics::EveryCard } else { Nics::One };
+                    self.runtime.start_with(&mut self.node, pod, nics);
                 }
             }
             7..=10 => {
@@ -145,6 +132,32 @@ impl Ordeal {
                 self.said.push(format!("{now}: {knobs:?}"));
                 self.node.replace_strategist(knobs);
             }
+            23 => self.switch_mode(),
+            24 => {
+                let subnet = self.any_subnet();
+                self.said.push(format!("{now}: {subnet} broken up"));
+                self.node.ec2.fragment(&subnet).expect("a known subnet");
+            }
+            25 => {
+                let subnet = self.any_subnet();
+                self.said.push(format!("{now}: {subnet} mended"));
+                self.node.ec2.vacate(&subnet).expect("a known subnet");
+            }
+            26 => self.change_groups(),
+            27 => self.widen_vpc(),
+            28 => {
+                let subnet = self.any_subnet();
+                let role = *self.dice.pick(&["0", "1"]);
+                self.said.push(format!("{now}: {subnet} has role {role}"));
+                self.node.ec2.set_tag(subnet.as_str(), ROLE, role).expect("a known subnet");
+            }
+            29 => self.move_elsewhere(),
+            30 => {
+                let mut config = self.node.state().config().clone();
+                config.cordoned = self.dice.one_in(3);
+                self.said.push(format!("{now}: cordoned: {}", config.cordoned));
+                self.node.reconfigure(config);
+            }
             _ => {
                 let mut config = self.node.state().config().clone();
                 config.cooldown = Duration::from_secs(*self.dice.pick(&[0, 5, 30]));
@@ -162,6 +175,7 @@ impl Ordeal {
         let call = *self.dice.pick(&CALLS);
         let code = match call {
             Call::AssignPrivateIpAddresses => *self.dice.pick(&[
+                Code::InsufficientCidrBlocks,
                 Code::InsufficientFreeAddressesInSubnet,
                 Code::PrivateIpAddressLimitExceeded,
                 Code::InternalError,
@@ -177,6 +191,8 @@ impl Ordeal {
             Call::DeleteNetworkInterface | Call::UnassignPrivateIpAddresses => Code::InvalidParameterValue,
             Call::DescribeNetworkInterfaces
             | Call::DescribeSubnets
+            | Call::AssignIpv6Addresses
+            | Call::AssociateVpcCidrBlock
             | Call::CreateTags
             | Call::DeleteTags
             | Call::DescribeAvailabilityZones
@@ -186,7 +202,8 @@ impl Ordeal {
             | Call::DescribeTags
             | Call::DescribeVpcs
             | Call::RunInstances
-            | Call::TerminateInstances => Code::InternalError,
+            | Call::TerminateInstances
+            | Call::UnassignIpv6Addresses => Code::InternalError,
         };
         let delay = Duration::from_millis(self.dice.roll(30_000));
         let kind = *self.dice.pick(&[
@@ -205,10 +222,59 @@ impl Ordeal {
         }
     }
 
+    fn any_subnet(&mut self) -> SubnetId {
+        let subnets: Vec<_> = self.node.ec2.subnets().map(|subnet| subnet.id.clone()).collect();
+        self.dice.pick(&subnets).clone()
+    }
+
+    /// The operator changes to the other kind of supply.
+    fn switch_mode(&mut self) {
+        let mut config = self.node.state().config().clone();
+        config.mode = match config.mode {
+            Mode::SecondaryIp => Mode::Prefix,
+            Mode::Prefix => Mode::SecondaryIp,
+        };
+        self.said.push(format!("{}: {:?}", self.node.now(), config.mode));
+        self.node.reconfigure(config);
+    }
+
+    /// The operator wants pods' ENIs elsewhere, or where they were at first.
+    fn move_elsewhere(&mut self) {
+        let mut config = self.node.state().config().clone();
+        if config.families != Families::Ipv4 {
+            return;
+        }
+        config.custom_networking = match self.dice.roll(3) {
+            0 => CustomNetworking::Missing { name: "nobody".to_owned() },
+            1 => CustomNetworking::Off,
+            _ => self.custom_networking.clone(),
+        };
+        self.said.push(format!("{}: {:?}", self.node.now(), config.custom_networking));
+        self.node.reconfigure(config);
+    }
+
+    /// Somebody puts the primary ENI behind other security groups.
+    fn change_groups(&mut self) {
+        let (vpc, now) = (self.node.state().identity().vpc.clone(), self.node.now());
+        let primary = self.node.state().identity().primary_eni.clone();
+        let group = self.node.ec2.add_security_group(&vpc, &format!("group {now}")).expect("a group");
+        self.said.push(format!("{now}: primary behind {group}"));
+        // May meet a fault that was meant for the node, which is as good.
+        let change = InterfaceChange::Groups(vec![group]);
+        let _ = self.node.ec2.modify_network_interface_attribute(now, &primary, &change);
+    }
+
+    /// The VPC gets a further range, while it may have one.
+    fn widen_vpc(&mut self) {
+        let vpc = self.node.state().identity().vpc.clone();
+        let range = format!("100.{}.0.0/16", 64 + self.dice.roll(8)).parse().expect("a range");
+        self.said.push(format!("{}: the VPC has {range}", self.node.now()));
+        let _ = self.node.ec2.add_vpc_cidr(&vpc, range);
+    }
+
     /// Others take, or give back, addresses of our subnets.
     fn crowd(&mut self) {
-        let subnets: Vec<_> = self.node.ec2.subnets().map(|subnet| subnet.id.clone()).collect();
-        let subnet = self.dice.pick(&subnets).clone();
+        let subnet = self.any_subnet();
         if self.dice.one_in(2) {
             self.node.ec2.vacate(&subnet).expect("a known subnet");
             return;
@@ -266,8 +332,7 @@ impl Ordeal {
         let read: Vec<Record> = serde_json::from_str(&written).expect("what was written can be read");
         assert_eq!(read, self.node.journal, "ENID_SEED={}", self.seed);
         let (config, identity) = (self.node.state().config().clone(), self.node.state().identity().clone());
-        let kind = enid_core::instance_types::lookup(&identity.instance_type).expect("a known type");
-        let (again, _) = NodeState::restore(config, identity, kind, &read, self.node.now());
+        let (again, _) = NodeState::restore(config, identity, self.known.clone(), &read, self.node.now());
         let mut again = again.records();
         let mut records = self.node.journal.clone();
         let longest = self.node.now() + self.node.state().config().cooldown;
@@ -282,6 +347,8 @@ impl Ordeal {
                 | Record::Creating { .. }
                 | Record::NotCreated { .. }
                 | Record::Eni { .. }
+                | Record::Delegated { .. }
+                | Record::ReservedTogether { .. }
                 | Record::Returning { .. }
                 | Record::EniGone { .. }
                 | Record::Reserved { .. }
@@ -303,11 +370,28 @@ impl Ordeal {
         self.node.ec2.clear_faults();
         CALLS.iter().for_each(|call| self.node.ec2.permit(*call));
         let subnets: Vec<_> = self.node.ec2.subnets().map(|subnet| subnet.id.clone()).collect();
-        subnets.iter().for_each(|subnet| self.node.ec2.vacate(subnet).expect("a known subnet"));
+        for subnet in &subnets {
+            self.node.ec2.vacate(subnet).expect("a known subnet");
+            self.node.ec2.set_tag(subnet.as_str(), ROLE, "1").expect("a known subnet");
+        }
+        let config = self.node.state().config().clone();
+        let custom_networking = self.custom_networking.clone();
+        self.node.reconfigure(Config { cordoned: false, custom_networking, ..config });
         self.node.ec2.set_delays(Delays::default());
         self.node.kernel.refuse_wirings = 0;
         self.node.kernel.refuse_unwirings = 0;
         self.node.kernel.takes = Duration::ZERO;
+        // A subnet of a handful of blocks is soon broken up by the node's own pods, and never mended.
+        let small = self.node.ec2.subnets().any(|subnet| subnet.total() < 100);
+        if small && self.node.state().config().mode == Mode::Prefix {
+            self.switch_mode();
+        }
+        // Pods on ENIs that are not where the operator wants them now keep others from being there.
+        if self.custom_networking != CustomNetworking::Off {
+            for which in 0..u64::try_from(self.runtime.count()).expect("few") {
+                self.runtime.end(&mut self.node, which);
+            }
+        }
         self.live(Duration::from_secs(600));
         self.node.look_at_kernel();
         self.live(Duration::from_secs(120));
@@ -315,8 +399,7 @@ impl Ordeal {
 
     /// Everything that fits is served, and nothing is left over.
     fn expect_recovered(&mut self) {
-        let capacity = self.slots * self.max_enis;
-        let wanted = capacity.min(MOST_PODS);
+        let wanted = self.capacity.min(MOST_PODS);
         // Kubelet tries again when a pod was told to wait longer than it does.
         for _ in 0..3 {
             for _ in self.runtime.count()..wanted {
@@ -332,23 +415,53 @@ impl Ordeal {
         if !self.node.settle(Duration::from_secs(600)) {
             self.fail("the node does not settle");
         }
-        self.live(Duration::from_secs(600));
+        // Until no subnet is thought to be broken up any more, and what made do meanwhile has gone back.
+        self.live(Duration::from_secs(3600));
         let ours = format!("aws-K8S-{}", self.node.instance());
         for eni in self.node.ec2.interfaces().filter(|eni| eni.description == ours) {
             if self.node.state().eni(&eni.id).is_none() {
                 self.fail(&format!("{} leaked", eni.id));
             }
         }
+        self.expect_followed();
         check(&self.node);
         expect_converged(&mut self.node);
     }
-}
 
-fn knobs(dice: &mut Dice) -> Knobs {
-    if dice.one_in(2) {
-        Knobs { warm_eni: dice.roll_u32(3), ..Knobs::default() }
-    } else {
-        Knobs { warm_eni: 0, warm_ip: dice.roll_u32(6), minimum_ip: dice.roll_u32(8), ..Knobs::default() }
+    /// What changed around the node has reached its ENIs and its kernel.
+    fn expect_followed(&self) {
+        let state = self.node.state();
+        let primary = self.node.ec2.interfaces().find(|eni| eni.id == state.identity().primary_eni);
+        let groups = &primary.expect("an instance has one").groups;
+        for eni in self.node.ec2.interfaces_of(self.node.instance()) {
+            if eni.groups != *groups {
+                self.fail(&format!("{} is behind {:?}, the primary behind {groups:?}", eni.id, eni.groups));
+            }
+        }
+        let told = self.node.kernel.node.as_ref().map(|node| &node.vpc_cidrs);
+        let vpc = self.node.ec2.vpcs().next().map(|vpc| &vpc.cidrs);
+        if told != vpc {
+            self.fail(&format!("the kernel knows {told:?}, the VPC has {vpc:?}"));
+        }
+        let config = state.config();
+        let families = config.families;
+        for pod in self.node.kernel.pods.values() {
+            let second = pod.first.second.map(|second| second.node_local);
+            let expected = match families {
+                Families::DualStack => Some(false),
+                Families::Ipv4 | Families::Ipv6 => config.egress.then_some(true),
+            };
+            if second != expected {
+                self.fail(&format!("{:?} in a node of {families:?}", pod.first));
+            }
+            if pod.key().is_ipv4() == (families == Families::Ipv6) {
+                self.fail(&format!("{} in a node of {families:?}", pod.key()));
+            }
+            let further = pod.further.len();
+            if further > 0 && (config.cards == Cards::Default || further != 2) {
+                self.fail(&format!("{further} further interfaces"));
+            }
+        }
     }
 }
 
