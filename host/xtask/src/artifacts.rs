@@ -30,7 +30,14 @@ fn build_plugin(workspace: &Workspace) -> Result<()> {
     println!("==> enid-cni");
     let target = static_target();
     run(workspace.cargo().args(["build", "--profile", "plugin", "--target", &target, "-p", "enid-cni"]))?;
-    place(&workspace.target.join(&target).join("plugin/enid-cni"), &workspace.plugin())
+    place_plugin(workspace)
+}
+
+/// Puts the plugin that was built in its place, where cargo puts another build of it whenever it compiles the plugin's own
+/// tests.
+pub(crate) fn place_plugin(workspace: &Workspace) -> Result<()> {
+    let built = workspace.target.join(static_target()).join("plugin/enid-cni");
+    place(&built, &workspace.plugin())
 }
 
 /// The whole workspace is selected, and one binary of it: the selection decides which features small shared

@@ -78,6 +78,7 @@ pub(crate) fn measure(workspace: &Workspace, options: &Options) -> Result<ExitCo
         artifacts::build(workspace)?;
         decision::build(workspace)?;
     }
+    artifacts::place_plugin(workspace)?;
     let busy_before = load_average()?;
     let figures = taken(workspace)?.figures();
     let busy_after = load_average()?;

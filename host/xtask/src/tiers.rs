@@ -188,7 +188,9 @@ fn prepare(workspace: &Workspace, required: Required) -> Result<Vec<Program>> {
     }
     artifacts::build(workspace)?;
     guests::build(workspace, required)?;
-    build_programs(workspace)
+    let programs = build_programs(workspace)?;
+    artifacts::place_plugin(workspace)?;
+    Ok(programs)
 }
 
 fn run_tier(workspace: &Workspace, tier: &Tier, programs: &[Program], required: Required) -> (Tally, String) {

@@ -141,7 +141,7 @@ class Refusals(Lab):
             ("Action=CreateNetworkInterface", "MissingParameter", 400),
             ("Action=CreateNetworkInterface&SubnetId=%zz", "MalformedQueryString", 400),
             ("Action=DescribeVpcs&Action=DescribeVpcs", "MalformedQueryString", 400),
-            ("Action=CreateNetworkInterface&SubnetId=subnet-1&InterfaceType=efa", "UnsupportedOperation", 400),
+            ("Action=CreateNetworkInterface&SubnetId=subnet-1&InterfaceType=trunk", "UnsupportedOperation", 400),
             ("Action=" + "x" * (1 << 20), None, 413),
         ]:
             with self.subTest(form=form[:60]), self.assertRaises(urllib.error.HTTPError) as caught:

@@ -16,7 +16,9 @@ TOKEN = "X-aws-ec2-metadata-token"
 TTL = "X-aws-ec2-metadata-token-ttl-seconds"
 
 
-class Metadata(Lab):
+class Told(Lab):
+    """How one asks."""
+
     environment = {"ENID_EC2_METADATA_LAG_MS": "300"}
 
     def ask(self, path, method="GET", **headers):
@@ -38,6 +40,18 @@ class Metadata(Lab):
         status, text, _ = self.ask(f"/latest/{path}", **{TOKEN: self.token()})
         return text if status == 200 else None
 
+    def wait_for(self, entry, path):
+        deadline = time.monotonic() + 10
+        while entry not in (self.get(path) or "").split("\n"):
+            self.assertLess(time.monotonic(), deadline, f"{entry} in {path}")
+
+    def wait_for_none(self, path):
+        deadline = time.monotonic() + 10
+        while self.get(path) is not None:
+            self.assertLess(time.monotonic(), deadline)
+
+
+class Metadata(Told):
     def test_nothing_is_told_without_a_token(self):
         self.assertEqual(self.ask("/latest/meta-data/instance-id")[0], 401)
         self.assertEqual(self.ask("/latest/meta-data/instance-id", **{TOKEN: "AQAEA=="})[0], 401)
@@ -77,12 +91,14 @@ class Metadata(Lab):
         at = f"meta-data/network/interfaces/macs/{mac}/"
         names = self.get(at).split("\n")
         self.assertNotIn("ipv4-prefix", names)
+        self.assertNotIn("ipv6-prefix", names)
         facts = {name: self.get(at + name) for name in names}
         self.assertEqual(
             facts,
             {
                 "device-number": "1",
                 "interface-id": own,
+                "ipv6s": eni["Ipv6Addresses"][0]["Ipv6Address"],
                 "local-hostname": eni["PrivateDnsName"],
                 "local-ipv4s": "\n".join(it["PrivateIpAddress"] for it in eni["PrivateIpAddresses"]),
                 "mac": mac,
@@ -92,19 +108,32 @@ class Metadata(Lab):
                 "security-groups": "default",
                 "subnet-id": self.world["wide"],
                 "subnet-ipv4-cidr-block": "10.0.1.0/24",
+                "subnet-ipv6-cidr-blocks": "2001:db8:0:101::/64",
                 "vpc-id": self.world["vpc"],
                 "vpc-ipv4-cidr-block": "10.0.0.0/16",
                 "vpc-ipv4-cidr-blocks": "10.0.0.0/16\n100.64.0.0/16",
+                "vpc-ipv6-cidr-blocks": "2001:db8:0:100::/56",
             },
         )
         answer = self.ec2.assign_private_ip_addresses(NetworkInterfaceId=own, Ipv4PrefixCount=1)
         self.wait_for("ipv4-prefix", at)
         self.assertEqual(self.get(at + "ipv4-prefix"), answer["AssignedIpv4Prefixes"][0]["Ipv4Prefix"])
+        answer = self.ec2.assign_ipv6_addresses(NetworkInterfaceId=own, Ipv6PrefixCount=1)
+        self.wait_for("ipv6-prefix", at)
+        self.assertEqual(self.get(at + "ipv6-prefix"), answer["AssignedIpv6Prefixes"][0])
         self.ec2.detach_network_interface(AttachmentId=attachment)
         self.assertIsNotNone(self.get(at), "metadata lags behind")
-        deadline = time.monotonic() + 10
-        while self.get(at) is not None:
-            self.assertLess(time.monotonic(), deadline)
+        self.wait_for_none(at)
+
+    def test_an_efa_only_interface_is_listed_without_addresses(self):
+        eni = self.create(InterfaceType="efa-only")
+        attachment = self.attach(eni["NetworkInterfaceId"], 1)
+        self.wait_for(f"{eni['MacAddress']}/", "meta-data/network/interfaces/macs")
+        names = self.get(f"meta-data/network/interfaces/macs/{eni['MacAddress']}/").split("\n")
+        self.assertIn("interface-id", names)
+        self.assertFalse({"local-ipv4s", "local-hostname", "ipv6s"} & set(names))
+        self.ec2.detach_network_interface(AttachmentId=attachment)
+        self.wait_for_none(f"meta-data/network/interfaces/macs/{eni['MacAddress']}/")
 
     def test_the_sdk_finds_credentials_and_region_by_itself(self):
         environment = {
@@ -121,7 +150,15 @@ class Metadata(Lab):
         self.assertTrue(credentials.get_frozen_credentials().token)
         self.assertEqual(region, "eu-central-1")
 
-    def wait_for(self, entry, path):
-        deadline = time.monotonic() + 10
-        while entry not in (self.get(path) or "").split("\n"):
-            self.assertLess(time.monotonic(), deadline, f"{entry} in {path}")
+
+class Changes(Told):
+    def test_ranges_and_security_groups_change_with_a_lag(self):
+        at = f"meta-data/network/interfaces/macs/{self.get('meta-data/mac')}/"
+        own = self.get(at + "interface-id")
+        before = self.get(at + "security-group-ids")
+        self.ec2.modify_network_interface_attribute(NetworkInterfaceId=own, Groups=[self.world["group"]])
+        self.ec2.associate_vpc_cidr_block(VpcId=self.world["vpc"], CidrBlock="100.65.0.0/16")
+        self.assertEqual(self.get(at + "security-group-ids"), before, "metadata lags behind")
+        self.wait_for("100.65.0.0/16", at + "vpc-ipv4-cidr-blocks")
+        self.assertEqual(self.get(at + "security-group-ids"), self.world["group"])
+        self.assertEqual(self.get("meta-data/security-groups"), "pods")

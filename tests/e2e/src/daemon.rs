@@ -1,7 +1,7 @@
 //! The process of `enid run`, ended with its owner.
 
-use std::fs::OpenOptions;
-use std::process::{Child, ExitStatus};
+use std::fs::{self, OpenOptions};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use enid_vpc_lab::waiting::wait_until;
@@ -28,9 +28,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub(crate) fn start(node: &Node) -> Self {
+    pub(crate) fn start(node: &Node, mut command: Command) -> Self {
         let log = OpenOptions::new().create(true).append(true).open(node.log_file()).unwrap();
-        let mut command = node.command();
         command.stdout(log.try_clone().unwrap()).stderr(log);
         let mut daemon = Self { node: node.clone(), child: command.spawn().unwrap() };
         let outcome = wait_for("the daemon serves", SERVING, || match daemon.child.try_wait().unwrap() {
@@ -47,6 +46,15 @@ impl Daemon {
         wait_for("an ADD would be served at once", READY, || {
             let status = self.node.try_status()?;
             if status["ready"] == true { Ok(status) } else { Err(status.to_string()) }
+        })
+    }
+
+    /// Waits until the status is as wanted; the status then.
+    #[track_caller]
+    pub fn wait_for_status(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait_for(what, READY, || {
+            let status = self.node.try_status()?;
+            if wanted(&status) { Ok(status) } else { Err(status.to_string()) }
         })
     }
 
@@ -73,6 +81,13 @@ impl Daemon {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The memory that it has, in KiB; that of its child is not in it.
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse().unwrap()
     }
 
     /// Whether it still runs.

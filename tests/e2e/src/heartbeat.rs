@@ -1,10 +1,12 @@
 //! Traffic between two pods that never stops, and notices every datagram that does not come back.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use enid_vpc_lab::namespace::NetNs;
 
 use crate::pod::Pod;
 
@@ -38,14 +40,21 @@ pub struct Beats {
 
 impl Heartbeat {
     /// Begins to beat from one pod to another; both have their addresses.
-    pub fn begin(from: &Pod, to: &Pod, to_address: Ipv4Addr) -> Self {
-        let target = SocketAddrV4::new(to_address, PORT);
-        let udp = to.namespace.inside(|| UdpSocket::bind(target)).unwrap().unwrap();
-        let tcp = to.namespace.inside(|| TcpListener::bind(target)).unwrap().unwrap();
-        let socket = from.namespace.inside(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
+    pub fn begin(from: &Pod, to: &Pod, to_address: impl Into<IpAddr>) -> Self {
+        Self::between(&from.namespace, &to.namespace, to_address)
+    }
+
+    /// Begins to beat from one namespace to an address in another.
+    pub fn between(from: &NetNs, to: &NetNs, to_address: impl Into<IpAddr>) -> Self {
+        let target = SocketAddr::new(to_address.into(), PORT);
+        let any: IpAddr =
+            if target.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let udp = to.inside(|| UdpSocket::bind(target)).unwrap().unwrap();
+        let tcp = to.inside(|| TcpListener::bind(target)).unwrap().unwrap();
+        let socket = from.inside(|| UdpSocket::bind((any, 0))).unwrap().unwrap();
         socket.connect(target).unwrap();
         socket.set_read_timeout(Some(LOST)).unwrap();
-        let stream = from.namespace.inside(|| TcpStream::connect(target)).unwrap().unwrap();
+        let stream = from.inside(|| TcpStream::connect(target)).unwrap().unwrap();
         stream.set_read_timeout(Some(LOST)).unwrap();
         stream.set_nodelay(true).unwrap();
         let (accepted, _) = tcp.accept().unwrap();

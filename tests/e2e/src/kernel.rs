@@ -1,7 +1,7 @@
 //! What the kernel has in one namespace, by the tools that everybody has.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use enid_vpc_lab::iproute::{ip_batch, ip_query, nft, nft_query};
 use enid_vpc_lab::namespace::NetNs;
@@ -47,12 +47,44 @@ impl Kernel {
     }
 
     /// The lines of `ip rule` and of `ip route` that name an address.
-    pub fn mentions(&self, address: Ipv4Addr) -> Vec<String> {
-        let rules = ip_query(Some(&self.0), &["rule"]).unwrap();
-        let routes = ip_query(Some(&self.0), &["route", "show", "table", "all"]).unwrap();
+    pub fn mentions(&self, address: impl Into<IpAddr>) -> Vec<String> {
+        let address = address.into();
+        let family = if address.is_ipv4() { "-4" } else { "-6" };
+        let rules = ip_query(Some(&self.0), &[family, "rule"]).unwrap();
+        let routes = ip_query(Some(&self.0), &[family, "route", "show", "table", "all"]).unwrap();
         let text = address.to_string();
         let names = |line: &&str| line.split_whitespace().any(|word| word == text);
         rules.lines().chain(routes.lines()).filter(names).map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// What rules and routes of both families are about pods: those of their priorities, and over their links.
+    pub fn about_pods(&self, veth_prefix: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for family in ["-4", "-6"] {
+            let rules = ip_query(Some(&self.0), &[family, "rule"]).unwrap();
+            let of_pods = |line: &&str| line.starts_with("512:") || line.starts_with("1536:");
+            found.extend(rules.lines().filter(of_pods).map(str::to_owned));
+            let routes = ip_query(Some(&self.0), &[family, "route", "show", "table", "all"]).unwrap();
+            let over_links = |line: &&str| line.contains(&format!(" dev {veth_prefix}"));
+            found.extend(routes.lines().filter(over_links).map(str::to_owned));
+        }
+        found
+    }
+
+    /// All of nftables, without what is counted.
+    pub fn ruleset(&self) -> String {
+        nft_query(Some(&self.0), &["--stateless", "list", "ruleset"]).unwrap()
+    }
+
+    /// The packets that a named counter has counted; `table` is a family and a name, like `ip enid`.
+    #[track_caller]
+    pub fn counted(&self, table: &str, name: &str) -> u64 {
+        let mut words = vec!["-j", "list", "counter"];
+        words.extend(table.split(' ').chain([name]));
+        let text = nft_query(Some(&self.0), &words).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let mut items = document["nftables"].as_array().unwrap().iter();
+        items.find_map(|item| item["counter"]["packets"].as_u64()).unwrap_or_else(|| panic!("{text}"))
     }
 
     /// Links, IPv4 rules and routes, and nftables tables, to be compared. Without IPv6: there the kernel is

@@ -6,8 +6,8 @@
 //!
 //! Map: [`program`] what is under test · [`lab`] a VPC of the test's own · [`node`] one node of it and its
 //! questions · [`settings`] its `enid.toml` · [`daemon`] its process · [`pod`] a sandbox · [`plugin`] CNI calls ·
-//! [`kernel`] what the kernel has · [`heartbeat`] traffic that notices every gap · [`patience`] waiting with
-//! deadlines.
+//! [`kernel`] what the kernel has · [`traffic`] who reaches whom, and is seen as whom · [`heartbeat`] traffic
+//! that notices every gap · [`patience`] waiting with deadlines.
 //!
 //! Needs root, iproute2, nftables, and what `cargo xtask demo` builds: `enid`, `enid-cni` and the shipped
 //! strategies, in the directory above the test programs'.
@@ -23,3 +23,4 @@ pub mod plugin;
 pub mod pod;
 pub mod program;
 pub mod settings;
+pub mod traffic;

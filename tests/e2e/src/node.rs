@@ -100,14 +100,27 @@ impl Node {
 
     /// Starts the daemon and waits until it serves its socket.
     pub fn start(&self) -> Daemon {
-        Daemon::start(self)
+        Daemon::start(self, self.command())
+    }
+
+    /// The same with variables in its environment.
+    pub fn start_with(&self, variables: &[(&str, &str)]) -> Daemon {
+        let mut command = self.command();
+        command.envs(variables.iter().copied());
+        Daemon::start(self, command)
     }
 
     /// Starts a daemon that is expected to end by itself, and waits for that.
     pub fn run_to_end(&self) -> Ended {
+        self.run_to_end_with(&[])
+    }
+
+    /// The same with variables in its environment.
+    pub fn run_to_end_with(&self, variables: &[(&str, &str)]) -> Ended {
         let output = self.log.with_extension("out");
         let errors = self.log.with_extension("err");
         let mut command = self.command();
+        command.envs(variables.iter().copied());
         command.stdout(File::create(&output).unwrap()).stderr(File::create(&errors).unwrap());
         let code = crate::daemon::end_of(command.spawn().unwrap()).code();
         Ended {

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::node::Node;
-use crate::pod::{POD_NAMESPACE, Pod, address_of};
+use crate::pod::{POD_NAMESPACE, Placed, Pod, addresses_of};
 use crate::program::{self, Ended, OpenCopy, spawned};
 
 /// The interface inside every pod.
@@ -149,8 +149,27 @@ impl Node {
     #[track_caller]
     pub fn add(&self, pod: &Pod) -> Value {
         let result = Call::new("ADD", self, pod).ok(self);
-        address_of(&result);
+        addresses_of(&result);
         result
+    }
+
+    /// CNI ADD that succeeds, of a new pod.
+    #[track_caller]
+    pub fn place(&self, pod: Pod) -> Placed {
+        let result = self.add(&pod);
+        Placed { pod, result }
+    }
+
+    /// CNI ADDs that succeed, one after the other.
+    #[track_caller]
+    pub fn place_all(&self, pods: Vec<Pod>) -> Vec<Placed> {
+        pods.into_iter().map(|pod| self.place(pod)).collect()
+    }
+
+    /// CNI CHECK finds everything as ADD left it.
+    #[track_caller]
+    pub fn is_intact(&self, placed: &Placed) {
+        assert_eq!(self.check(&placed.pod, &placed.result).ok(self), Value::Null);
     }
 
     /// CNI DEL that succeeds.

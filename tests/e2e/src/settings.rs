@@ -21,6 +21,8 @@ pub struct Settings {
     cooldown_secs: u64,
     wait_secs: u64,
     warm_pool: Choice,
+    pool: String,
+    network: String,
     further: String,
     max_pods: Option<u32>,
 }
@@ -47,6 +49,8 @@ impl Settings {
                 digest: None,
                 settings: "warm_eni_target = 1".to_owned(),
             },
+            pool: String::new(),
+            network: String::new(),
             further: String::new(),
             max_pods: None,
         }
@@ -80,6 +84,16 @@ impl Settings {
     /// Pods that the node may carry.
     pub fn max_pods(self, max_pods: u32) -> Self {
         Self { max_pods: Some(max_pods), ..self }
+    }
+
+    /// With lines for `[pool]`.
+    pub fn pool(self, lines: &str) -> Self {
+        Self { pool: lines.to_owned(), ..self }
+    }
+
+    /// With lines for `[network]`.
+    pub fn network(self, lines: &str) -> Self {
+        Self { network: lines.to_owned(), ..self }
     }
 
     /// The warm-pool strategy, by a shipped name or as a file that is not pinned, and its settings as they stand
@@ -116,6 +130,8 @@ impl fmt::Display for Settings {
             cooldown_secs,
             wait_secs,
             warm_pool: Choice { component, digest, settings },
+            pool,
+            network,
             further,
             max_pods,
         } = self;
@@ -126,6 +142,12 @@ impl fmt::Display for Settings {
         writeln!(f, "[cloud]\nregion = \"eu-lab-1\"\nec2_endpoint = {ec2:?}\nimds_endpoint = {imds:?}")?;
         writeln!(f, "timeout_secs = 3")?;
         writeln!(f, "[pool]\ncooldown_secs = {cooldown_secs}\nwait_secs = {wait_secs}")?;
+        if !pool.is_empty() {
+            writeln!(f, "{pool}")?;
+        }
+        if !network.is_empty() {
+            writeln!(f, "[network]\n{network}")?;
+        }
         let compiled = runtime_dir.with_file_name("compiled");
         writeln!(
             f,

@@ -1,10 +1,8 @@
 //! What enid may cost: bytes on disk, memory, calls to EC2. Generous bounds, and never a duration: those are
 //! `cargo xtask bench`'s, which shows them next to a baseline of the same run.
-#![expect(clippy::unwrap_used, reason = "a test that cannot arrange its world fails")]
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
 
 use e2e::lab::Lab;
 use e2e::program;
@@ -42,7 +40,7 @@ fn an_idle_daemon_with_three_strategies_is_small_and_a_hundred_pods_leave_nothin
     node.configure(&node.settings().cooldown_secs(0).warm_pool("warm-targets", settings));
     let daemon = node.start();
     daemon.wait_for_pool(&[("free", 27)]);
-    let idle = resident_kib(daemon.pid());
+    let idle = daemon.resident_kib();
     assert!(idle <= IDLE_KIB, "{idle} KiB resident, more than {IDLE_KIB}");
 
     // The pool serves all of them: EC2 is looked at now and then, and asked for nothing.
@@ -54,7 +52,7 @@ fn an_idle_daemon_with_three_strategies_is_small_and_a_hundred_pods_leave_nothin
         }
         pods.iter().for_each(|pod| node.del(pod));
     }
-    let churned = resident_kib(daemon.pid());
+    let churned = daemon.resident_kib();
     assert!(churned <= idle + CHURN_KIB, "{churned} KiB resident after churn, {idle} before");
     let asked = changes(&lab.status().calls) - changes(&before);
     assert!(
@@ -85,10 +83,4 @@ fn a_hundred_pods_on_a_growing_node_cost_few_calls() {
 /// Calls that change something, which EC2's narrowest buckets are for.
 fn changes(calls: &BTreeMap<String, u64>) -> u64 {
     calls.iter().filter(|(call, _)| !call.starts_with("Describe")).map(|(_, count)| count).sum()
-}
-
-fn resident_kib(pid: u32) -> u64 {
-    let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse().unwrap()
 }

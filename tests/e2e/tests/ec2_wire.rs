@@ -21,6 +21,11 @@ fn enis_live_attach_detach_and_die_as_on_ec2() -> Result<()> {
 }
 
 #[test]
+fn ipv6_network_cards_and_what_changes_in_a_vpc_work_as_on_ec2() -> Result<()> {
+    run("test_address_modes")
+}
+
+#[test]
 fn refusals_carry_ec2s_codes_and_statuses() -> Result<()> {
     run("test_errors")
 }
@@ -70,7 +75,7 @@ fn run(module: &str) -> Result<()> {
 }
 
 fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("ec2")
+    Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo and xtask tell it")).join("ec2")
 }
 
 /// Builds the example in the profile of this test, and finds it.

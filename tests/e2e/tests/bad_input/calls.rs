@@ -24,7 +24,7 @@ fn malformed_calls_get_the_code_of_their_fault_and_change_nothing() {
     let check = || Call::new("CHECK", &node, &pod);
     let del = || Call::new("DEL", &node, &pod);
     let long = "x".repeat(300);
-    let huge = vec![b' '; 2 << 20];
+    let huge = vec![b' '; 5 << 20];
     let pod_path = pod.namespace.path();
     let lists = format!("{:?}", vec![1; 100]);
     for (call, code, part) in [

@@ -1,6 +1,7 @@
 //! The AWS adapter against EC2s that speak the real wire: moto's, which others wrote, and our own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot arrange its world fails")]
 
+mod address_modes;
 mod lab;
 mod moto;
 
@@ -63,22 +64,28 @@ async fn eni_when(
     }
 }
 
+fn settled(eni: Option<&CloudEni>) -> bool {
+    eni.and_then(|eni| eni.attachment.as_ref()).is_some_and(|at| at.settled)
+}
+
 /// What must hold on any EC2: an ENI comes with addresses, gets more, gives some back, and goes.
 async fn an_eni_lives_and_goes(cloud: &AwsCloud, node: &NodeIdentity, subnet: &SubnetId) {
-    let settled =
-        |eni: Option<&CloudEni>| eni.and_then(|eni| eni.attachment.as_ref()).is_some_and(|at| at.settled);
-
     let created = cloud.create_eni(&new_eni(node, subnet, Supply::Addresses(3))).await.unwrap();
     assert_eq!((created.addresses.len(), &created.subnet, created.managed), (3, subnet, true));
     assert!(created.addresses.iter().all(|address| created.subnet_cidr.contains(address)));
     assert!(!created.addresses.contains(&created.primary_address));
+    assert_eq!(created.security_groups, node.security_groups);
 
     let seat = Seat { card: 0, device: 1 };
     let attachment = cloud.attach_eni(node, &created.id, seat).await.unwrap();
     let attached = eni_when(cloud, node, &created.id, settled).await.unwrap();
-    assert_eq!(attached.attachment.as_ref().map(|at| (&at.id, at.seat)), Some((&attachment, seat)));
+    assert_eq!(
+        attached.attachment.as_ref().map(|at| (at.id.as_ref(), at.seat)),
+        Some((Some(&attachment), seat))
+    );
     assert_eq!((attached.mac, attached.subnet_cidr), (created.mac, created.subnet_cidr));
     cloud.delete_with_instance(&created.id, &attachment).await.unwrap();
+    cloud.set_security_groups(&created.id, &node.security_groups).await.unwrap();
 
     let more = cloud.assign(&created.id, Supply::Addresses(2)).await.unwrap();
     let holding =
@@ -89,7 +96,7 @@ async fn an_eni_lives_and_goes(cloud: &AwsCloud, node: &NodeIdentity, subnet: &S
         more.addresses.iter().all(|address| held.contains(address) || *address == created.primary_address)
     );
 
-    let back = Assigned { addresses: created.addresses.clone(), prefixes: Vec::new() };
+    let back = Assigned { addresses: created.addresses.clone(), ..Assigned::default() };
     cloud.unassign(&created.id, &back).await.unwrap();
     let holding =
         eni_when(cloud, node, &created.id, |eni| eni.is_some_and(|eni| eni.addresses.len() == 2)).await;
@@ -169,12 +176,12 @@ async fn our_ec2_and_the_adapter_agree() {
     for call in [
         Call::CreateNetworkInterface,
         Call::AttachNetworkInterface,
-        Call::ModifyNetworkInterfaceAttribute,
         Call::AssignPrivateIpAddresses,
         Call::UnassignPrivateIpAddresses,
     ] {
         assert_eq!(lab.calls(call), 1, "{call}");
     }
+    assert_eq!(lab.calls(Call::ModifyNetworkInterfaceAttribute), 2, "for its end and for its groups");
     assert_eq!(lab.calls(Call::DescribeSubnets), 1, "ranges are remembered");
 }
 
@@ -191,7 +198,11 @@ async fn assigning_reports_only_what_is_new() {
 
     let seen = &cloud.enis(&node).await.unwrap()[0];
     assert_eq!((seen.addresses.len(), seen.prefixes.len()), (3, 2));
-    let all = Assigned { addresses: seen.addresses.clone(), prefixes: seen.prefixes.clone() };
+    let all = Assigned {
+        addresses: seen.addresses.clone(),
+        prefixes: seen.prefixes.clone(),
+        ..Assigned::default()
+    };
     cloud.unassign(eni, &all).await.unwrap();
     let seen = &cloud.enis(&node).await.unwrap()[0];
     assert_eq!((seen.addresses.len(), seen.prefixes.len()), (0, 0));

@@ -43,7 +43,8 @@ pub(crate) fn installed() -> Result<PathBuf> {
 
 impl MotoNode {
     pub(crate) fn start(python: &Path) -> Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cloud_aws/moto_node.py");
+        let script = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo and xtask tell it"))
+            .join("tests/cloud_aws/moto_node.py");
         let mut child = Command::new(python)
             .arg(script)
             .stdin(Stdio::piped())

@@ -12,7 +12,7 @@ mod strategies;
 mod supply;
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use e2e::daemon::Daemon;
@@ -20,7 +20,8 @@ use e2e::lab::Lab;
 use e2e::node::Node;
 use e2e::patience::wait_until_true;
 use e2e::pod::{Pod, address_of};
-use enid_vpc_lab::probe::{self, Mirror};
+use e2e::traffic;
+use enid_vpc_lab::probe::Mirror;
 use serde_json::Value;
 
 /// A packet on one machine takes microseconds; the machine may be busy.
@@ -39,17 +40,16 @@ fn ready(test: &str) -> (Lab, Node, Daemon) {
     (lab, node, daemon)
 }
 
-/// Whether a pod reaches something and is seen there as `seen_as`.
+/// A pod reaches something and is seen there as `seen_as`.
 #[track_caller]
 fn reaches(pod: &Pod, target: Ipv4Addr, seen_as: Ipv4Addr) {
-    let seen = probe::connect(&pod.namespace, SocketAddr::from((target, 7000)), PATIENCE);
-    let seen = seen.unwrap_or_else(|error| panic!("{} → {target}: {error}", pod.name));
-    assert_eq!(seen.ip(), seen_as, "{} → {target}", pod.name);
+    traffic::reaches(&pod.namespace, target, seen_as);
 }
 
 /// A listener that says whom it sees.
+#[track_caller]
 fn listen(pod: &Pod, address: Ipv4Addr) -> Mirror {
-    Mirror::listen(&pod.namespace, SocketAddrV4::new(address, 7000)).unwrap()
+    traffic::listen(&pod.namespace, address)
 }
 
 #[track_caller]

@@ -120,7 +120,10 @@ fn a_lab_by_hand_runs_the_daemon_as_its_hints_say_and_takes_it_away() {
         if status.stdout.contains("served at once") { Ok(()) } else { Err(format!("{status:?}")) }
     });
     let status = lab.run(&["status"]).ok();
-    assert!(status.contains("node-m5 device 0") && status.contains("AssignPrivateIpAddresses"), "{status}");
+    assert!(
+        status.contains("node-m5 card 0 device 0") && status.contains("AssignPrivateIpAddresses"),
+        "{status}"
+    );
     let document: Value = serde_json::from_str(&lab.run(&["status", "--output", "json"]).ok()).unwrap();
     assert_eq!(document["name"], lab.name.as_str());
 
