@@ -124,6 +124,7 @@ impl NodeState {
             }
             if !managed {
                 self.unmanaged.insert(attachment.seat);
+                self.settle_doubt(&cloud.id, asked, now, effects);
             } else if self.enis.contains_key(&cloud.id) {
                 self.compare(cloud, attachment, asked, now, effects);
             } else if !self.has_left(&cloud.id) && !self.is_being_created(cloud) {
@@ -142,6 +143,15 @@ impl NodeState {
         self.seen = true;
         self.asking.stale = true;
         self.serve_waiters(now, effects);
+    }
+
+    /// What EC2 was asked to take back from an ENI that is left alone now has not gone by the time of this look.
+    fn settle_doubt(&mut self, id: &EniId, asked: Timestamp, now: Timestamp, effects: &mut Vec<Effect>) {
+        let settled = |eni: &&mut Eni| eni.in_doubt && asked >= eni.changed_at + LINGER;
+        if let Some(eni) = self.enis.get_mut(id).filter(settled) {
+            eni.in_doubt = false;
+            self.keep(id, now, effects);
+        }
     }
 
     /// Whether an ENI may be used for pods. The primary always may; one that nobody created for them only on a card
