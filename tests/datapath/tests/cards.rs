@@ -120,6 +120,19 @@ fn an_attempt_cut_short_between_two_interfaces_is_made_good() -> Result<()> {
 }
 
 #[test]
+fn an_add_that_is_repeated_and_fails_leaves_the_running_pod_what_it_has() -> Result<()> {
+    let (node, netns) = (Node::new()?, Namespace::new("p")?);
+    let first = primary_pod("enia", FIRST);
+    node.wire(&two_cards(), &netns)??;
+    netns.ip("link del mNicIf1")?;
+    netns.ip("link add mNicIf1 type veth peer name other")?;
+    let refusal = node.wire(&two_cards(), &netns)?;
+    assert_eq!(refusal, Err(DatapathError::IfNameTaken { ifname: "mNicIf1".parse()? }));
+    assert_eq!(node.drift(&first, Some(&netns))?, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
 fn unwiring_goes_on_after_an_interface_that_is_another_pods_by_now() -> Result<()> {
     let (node, old, new) = (Node::new()?, Namespace::new("p")?, Namespace::new("p")?);
     node.wire(&two_cards(), &old)??;

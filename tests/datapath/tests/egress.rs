@@ -89,6 +89,34 @@ fn the_nodes_own_family_keeps_its_addresses() -> Result<()> {
     Ok(())
 }
 
+/// What conntrack calls invalid, here for want of the connection's beginning.
+#[test]
+fn nothing_that_belongs_to_no_connection_reaches_a_node_local_address() -> Result<()> {
+    let kind = &KINDS[0];
+    let vpc = Vpc::new()?;
+    let datapath = datapath::start(&vpc.node)?;
+    for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        vpc.node.set_sysctl(setting, "1")?;
+    }
+    vpc.node.set_sysctl("netfilter/nf_conntrack_tcp_loose", "0")?;
+    for address in [kind.address, kind.node_local] {
+        vpc.assign("eni-p", address)?;
+    }
+    let netns = Namespace::new("p")?;
+    let pod = egress_pod("enia", kind.address, kind.node_local);
+    block_on(datapath.wire_pod(&pod, netns.fd()?))??;
+    let listener = netns.listen(kind.unspecified)?;
+    let to = SocketAddr::new(ip(kind.node_local), listener.port);
+    // Nothing refuses it, nor tracks it, before the node is set up.
+    let mut connection = listener.connection(|| vpc.router.call(to))?;
+    connection.carries_both_ways()?;
+    let wiring = NodeWiring { families: kind.families, egress: Some(SnatPorts::Prng), ..node() };
+    block_on(datapath.set_up_node(&wiring))??;
+    assert!(connection.carries_both_ways().is_err());
+    assert!(vpc.node.counted(kind.table, "node-local-refused")? > 0);
+    Ok(())
+}
+
 #[test]
 fn nobody_opens_a_connection_to_a_node_local_address() -> Result<()> {
     for kind in &KINDS {

@@ -120,6 +120,22 @@ fn ipv6_is_switched_on_where_the_sandbox_has_it_off() -> Result<()> {
 }
 
 #[test]
+fn ipv6_is_switched_on_for_host_ends_where_the_node_has_it_off_for_new_links() -> Result<()> {
+    let (node, netns, other) = (Node::new()?, Namespace::new("p")?, Namespace::new("p")?);
+    node.namespace.set_sysctl("ipv6/conf/default/disable_ipv6", "1")?;
+    let wiring = dual_pod("enia", ADDRESS, ADDRESS_V6);
+    node.wire(&wiring, &netns)??;
+    assert_eq!(node.route(ADDRESS_V6)?, Some("enia".to_owned()));
+    assert_eq!(node.drift(&wiring, Some(&netns))?, Vec::<String>::new());
+    // An IPv4 pod's stays as it is.
+    node.wire(&primary_pod("enib", "10.7.0.51"), &other)??;
+    for (link, off) in [("enia", "0"), ("enib", "1")] {
+        assert_eq!(node.namespace.sysctl(&format!("ipv6/conf/{link}/disable_ipv6"))?, off, "{link}");
+    }
+    Ok(())
+}
+
+#[test]
 fn wiring_both_families_again_changes_nothing_and_answers_the_same() -> Result<()> {
     let (node, netns) = (Node::new()?, Namespace::new("p")?);
     let wiring = secondary_dual_pod("enia");

@@ -97,16 +97,19 @@ fn ranges_and_translation_are_those_of_the_wiring() -> Result<()> {
 
 #[test]
 fn a_node_of_ipv6_pods_forwards_and_still_listens_to_the_vpcs_router() -> Result<()> {
-    for (families, egress, forwarding, accept_ra) in [
-        (Families::Ipv4, None, "0", "1"),
-        (Families::Ipv4, Some(SnatPorts::Prng), "1", "2"),
-        (Families::Ipv6, None, "1", "2"),
-        (Families::DualStack, None, "1", "2"),
+    for (families, egress, forwarding, accept_ra, off) in [
+        (Families::Ipv4, None, "0", "1", "1"),
+        (Families::Ipv4, Some(SnatPorts::Prng), "1", "2", "0"),
+        (Families::Ipv6, None, "1", "2", "0"),
+        (Families::DualStack, None, "1", "2", "0"),
     ] {
         let vpc = Vpc::new()?;
+        // Some images have it off.
+        vpc.node.set_sysctl("ipv6/conf/eth0/disable_ipv6", "1")?;
         block_on(start(&vpc.node)?.set_up_node(&NodeWiring { families, egress, ..node() }))??;
         assert_eq!(vpc.node.sysctl("ipv6/conf/all/forwarding")?, forwarding, "{families:?}");
         assert_eq!(vpc.node.sysctl("ipv6/conf/eth0/accept_ra")?, accept_ra, "{families:?}");
+        assert_eq!(vpc.node.sysctl("ipv6/conf/eth0/disable_ipv6")?, off, "{families:?}");
     }
     Ok(())
 }
@@ -177,6 +180,29 @@ fn external_services_have_the_rules_of_the_wiring_and_no_others() -> Result<()> 
     Ok(())
 }
 
+#[test]
+fn a_rule_that_sent_everything_through_the_primary_eni_goes_with_its_setting() -> Result<()> {
+    let vpc = Vpc::new()?;
+    let datapath = start(&vpc.node)?;
+    // What an earlier process made of `0.0.0.0/0`, and rules of others that look at more than addresses.
+    for rule in ["from all lookup main", "from all iif lo lookup main", "from all ipproto tcp lookup main"] {
+        vpc.node.ip(&format!("rule add {rule} priority 1535"))?;
+    }
+    vpc.node.ip("-6 rule add from all lookup main priority 1535")?;
+    let external_services = vec!["172.20.0.0/16".parse()?];
+    block_on(datapath.set_up_node(&NodeWiring { external_services, ..node() }))??;
+    let standing = || -> Result<Vec<String>> {
+        let rules = vpc.node.ip("-4 rule show priority 1535")?;
+        Ok(rules.lines().map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")).collect())
+    };
+    let others = ["from all iif lo lookup main", "from all ipproto tcp lookup main"];
+    assert_eq!(standing()?, [others[0], others[1], "from all to 172.20.0.0/16 lookup main"]);
+    block_on(datapath.set_up_node(&node()))??;
+    assert_eq!(standing()?, others);
+    assert_eq!(rules(&vpc.node, "-6", &[1535])?, ["1535 from all main"]);
+    Ok(())
+}
+
 /// Everything at once, in both families.
 fn everything() -> NodeWiring {
     let sources = ["10.7.0.0/16", "2001:db8:7::/64"].map(|range| range.parse().expect("a range")).to_vec();
@@ -230,6 +256,7 @@ fn a_refused_wiring_changes_nothing() -> Result<()> {
     for refused in [
         NodeWiring { vpc_cidrs: vec![], ..node() },
         NodeWiring { mark: 0, ..node() },
+        NodeWiring { veth_prefix: "et".to_owned().try_into().expect("a prefix"), ..node() },
         NodeWiring { egress: Some(SnatPorts::Prng), primary_ipv6: None, ..node() },
     ] {
         assert!(block_on(datapath.set_up_node(&refused))?.is_err(), "{refused:?}");

@@ -42,10 +42,16 @@ pub struct Hostile {
     pub limits: Limits,
 }
 
+/// Where this crate is now: with a target directory that outlives checkouts, it may have been compiled in another.
+pub fn crate_directory() -> anyhow::Result<PathBuf> {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").context("run this with cargo or xtask")?;
+    Ok(PathBuf::from(here))
+}
+
 impl Hostile {
     /// All of them, by name.
     pub fn all() -> anyhow::Result<Vec<Hostile>> {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile");
+        let dir = crate_directory()?.join("hostile");
         let mut folders: Vec<PathBuf> = Vec::new();
         for entry in std::fs::read_dir(&dir).with_context(|| format!("read {}", dir.display()))? {
             folders.push(entry?.path());
@@ -56,7 +62,7 @@ impl Hostile {
 
     /// The one in this folder.
     pub fn named(name: &str) -> anyhow::Result<Hostile> {
-        Self::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile").join(name))
+        Self::read(&crate_directory()?.join("hostile").join(name))
     }
 
     /// Those that a place can be tried with.

@@ -10,15 +10,16 @@ use enid_core::snapshot::{Setting, Value};
 use enid_policy_wasm::question::{Judged, judge};
 use enid_policy_wasm::{Kind, Limits};
 use guests::Site;
+use guests::corpus::crate_directory;
 use guests::question::ordinary;
 
-fn frozen(version: &str, name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "frozen", version, &format!("{name}.wasm")].iter().collect()
+fn frozen(version: &str, name: &str) -> Result<PathBuf> {
+    Ok(crate_directory()?.join("frozen").join(version).join(format!("{name}.wasm")))
 }
 
 /// Lets a component of 0.1.0 in, in both places, and has its answer to the ordinary question judged.
 fn judged(kind: Kind, name: &str, settings: &[Setting]) -> Result<Judged> {
-    let bytes = std::fs::read(frozen("0.1.0", name))?;
+    let bytes = std::fs::read(frozen("0.1.0", name)?)?;
     let question = with(ordinary(kind), settings);
     let mut answers = Vec::new();
     for site in Site::both()? {

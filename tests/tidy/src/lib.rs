@@ -16,9 +16,15 @@ pub mod tree;
 
 use std::path::{Path, PathBuf};
 
-/// The workspace that this crate belongs to.
+/// The workspace that this crate belongs to. Asked when it runs: with a target directory that outlives checkouts, the
+/// program may have been compiled in another one.
+///
+/// # Panics
+///
+/// When neither cargo nor xtask runs it.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").components().fold(PathBuf::new(), |mut path, part| {
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo and xtask say where the crate is");
+    Path::new(&here).join("../..").components().fold(PathBuf::new(), |mut path, part| {
         if part == std::path::Component::ParentDir {
             path.pop();
         } else {
