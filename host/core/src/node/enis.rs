@@ -195,6 +195,8 @@ impl NodeState {
         if result.is_ok() {
             self.pushback.went_well(call.api);
         }
+        // The VPC's ranges say nothing about supply, and are looked at often.
+        self.asking.stale |= !matches!(call.purpose, Purpose::VpcRanges);
         match call.purpose {
             Purpose::Enis { asked } => self.enis_answered(asked, result, now, effects),
             Purpose::Subnets => self.subnets_answered(result, now, effects),
@@ -240,7 +242,6 @@ impl NodeState {
                 Ok(()) => self.forget_eni(&eni, now, effects),
             },
         }
-        self.asking.stale = true;
     }
 
     /// A call on an ENI that only its own retry depends on.

@@ -47,7 +47,8 @@ pub struct Network {
     /// The bit of packet marks that says so. Default 0x80, the incumbent's. Not 0x4000 and 0x8000, which are
     /// kube-proxy's: it translates what carries the one and drops what carries the other.
     pub connmark: u32,
-    /// `ingress` and `cluster_cidrs`: with `cluster` only nodes, pods and these ranges may open connections to pods.
+    /// `ingress` and `cluster_cidrs`: with `cluster` only this node, the subnets that pods of its zone may be in, and these
+    /// ranges may open connections to pods.
     /// Default `open`: whatever the security groups let in, as with the incumbent.
     pub ingress: Option<Vec<IpNet>>,
     /// Whether the kernel looks for a pod's IPv6 addresses on its link before it uses them (RFC 4862, section 5.4).
