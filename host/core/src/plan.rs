@@ -214,15 +214,6 @@ pub fn is_beyond_limit(supply: &Supply) -> bool {
     supply.enis_counted.saturating_sub(u32::try_from(leaving).unwrap_or(u32::MAX)) > supply.max_enis
 }
 
-/// Whether there is something that goes whatever the band says.
-pub fn is_out_of_place(supply: &Supply) -> bool {
-    let misplaced = |eni: &EniSupply| {
-        let odd = eni.odd > 0 && odd_units(eni, u32::MAX).is_some();
-        odd || eni.drains && (unused_units(eni).is_some() || eni.removable)
-    };
-    is_beyond_limit(supply) || supply.enis.iter().any(misplaced)
-}
-
 /// The next step that gives something back, or `None`.
 ///
 /// What is out of place goes whatever the band says: an ENI beyond the operator's limit and one that drains as soon as

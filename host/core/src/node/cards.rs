@@ -2,6 +2,7 @@
 //! one address ready for the next pod that wants an interface there.
 
 use super::{Cards, CustomNetworking, NodeState};
+use crate::eni::Eni;
 use crate::ids::SubnetId;
 use crate::limits::Mode;
 use crate::plan::Unit;
@@ -88,10 +89,9 @@ impl NodeState {
 
     /// Whether an ENI on a card has an empty slot for a pod.
     pub(super) fn has_room(&self, card: u32) -> bool {
-        let serving = self.enis.values().filter(|eni| self.is_on(eni.seat, card) && self.takes_pods(eni));
-        serving
-            .into_iter()
-            .any(|eni| eni.serves() && self.pool.slots_on(&eni.id) < self.instance_type.slots_per_eni())
+        let slots = self.instance_type.slots_per_eni();
+        let open = |eni: &Eni| eni.serves() && self.is_on(eni.seat, card) && self.takes_pods(eni);
+        self.enis.values().any(|eni| open(eni) && self.pool.slots_on(&eni.id) < slots)
     }
 
     /// ENIs on a card that may carry pods or are the primary: the instance's limit, the operator's on the default

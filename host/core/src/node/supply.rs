@@ -104,7 +104,7 @@ impl NodeState {
     /// Why something is given back.
     fn surplus(&self, card: u32, step: &Step, supply: &Supply, band: &Band) -> Cause {
         let Supply { ready, held, max_enis, .. } = supply;
-        if plan::is_beyond_limit(supply) {
+        if matches!(step, Step::Remove { .. }) && plan::is_beyond_limit(supply) {
             let because = format!("the node has more ENIs than the {max_enis} that may carry pods");
             return Cause { because, decisions: Vec::new() };
         }

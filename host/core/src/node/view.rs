@@ -62,7 +62,7 @@ pub struct PoolStatus {
     pub total: u32,
     /// Ready to be bound.
     pub free: u32,
-    /// Reserved, bound or being unbound; IPv6 ones on a node without IPv4 for pods.
+    /// Pods that have their addresses, get them or give them up.
     pub bound: u32,
     /// Delegated /28 prefixes.
     pub prefixes: u32,
@@ -101,9 +101,9 @@ pub struct EniStatus {
     pub addresses: u32,
     /// Delegated prefixes, of either family.
     pub prefixes: Vec<String>,
-    /// Of those, free.
+    /// Of its addresses, free.
     pub free: u32,
-    /// Of those, bound.
+    /// Of its addresses, bound.
     pub bound: u32,
     /// Why the node has it.
     pub why: String,

@@ -1,3 +1,5 @@
+//! What `enid config from-env` prints reads back as the same settings, and wrong variables are named.
+
 use super::*;
 use crate::settings::{Settings, parse};
 

@@ -1,3 +1,5 @@
+//! Every variable of the incumbent has its row: what it stands for, or why it means nothing here.
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
