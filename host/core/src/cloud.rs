@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{EniAttachmentId, EniId, InstanceId, Mac, SecurityGroupId, SubnetId, VpcId};
 use crate::limits::PREFIX_ADDRESSES;
 use crate::snapshot::{ClusterTag, RoleTag};
+use crate::time::Timestamp;
 use crate::wiring::Seat;
 
 /// Who this node is, as instance metadata says.
@@ -100,6 +101,17 @@ pub struct EniAttachment {
     pub settled: bool,
     /// Whether EC2 deletes the ENI with the instance.
     pub delete_on_termination: bool,
+}
+
+/// An ENI that was created for pods and is attached to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Orphan {
+    /// Its id.
+    pub id: EniId,
+    /// For which instance's pods, by its tag `node.k8s.amazonaws.com/instance_id`.
+    pub instance: InstanceId,
+    /// When it was created, by its tag `node.k8s.amazonaws.com/createdAt`; `None` where that says nothing.
+    pub created: Option<Timestamp>,
 }
 
 /// One subnet as EC2 describes it, its tags already read.

@@ -118,12 +118,21 @@ pub struct Eni {
     /// Whether this daemon has set its link up since it started; the primary's is not ours to set up.
     #[serde(skip)]
     pub set_up: bool,
+    /// When it did.
+    #[serde(skip)]
+    pub set_up_at: Timestamp,
     /// When EC2 last answered a call that changed it: an older view of it says nothing.
     #[serde(skip)]
     pub changed_at: Timestamp,
+    /// When EC2 was last asked a question whose answer lists all its addresses as the node knows them.
+    #[serde(skip)]
+    pub confirmed_at: Timestamp,
     /// Whether a call or kernel work on it is in flight: one at a time.
     #[serde(skip)]
     pub busy: bool,
+    /// Whether it is leaving and EC2 has surely not been asked to detach it: then it can be called back.
+    #[serde(skip)]
+    pub recallable: bool,
     /// Whether EC2 may have taken back what is returning without our hearing of it.
     #[serde(skip)]
     pub in_doubt: bool,
@@ -168,8 +177,11 @@ impl Eni {
             ipv6_prefixes: cloud.ipv6_prefixes.clone(),
             hands_off: false,
             set_up: false,
+            set_up_at: Timestamp(0),
             changed_at: now,
+            confirmed_at: Timestamp(0),
             busy: false,
+            recallable: false,
             in_doubt: false,
             in_flight: None,
             failures: 0,
@@ -183,8 +195,11 @@ impl Eni {
     pub fn as_journaled(&self) -> Self {
         Self {
             set_up: false,
+            set_up_at: Timestamp(0),
             changed_at: Timestamp(0),
+            confirmed_at: Timestamp(0),
             busy: false,
+            recallable: false,
             in_doubt: false,
             in_flight: None,
             blocked_until: Timestamp(0),
@@ -194,6 +209,16 @@ impl Eni {
             ipv6_prefixes: Vec::new(),
             ..self.clone()
         }
+    }
+
+    /// The same with no time after `now`, for a wall clock that stepped back since it was journaled.
+    pub fn no_later_than(mut self, now: Timestamp) -> Self {
+        self.known_since = self.known_since.min(now);
+        self.last_use = self.last_use.min(now);
+        if let Phase::Attaching { since } = &mut self.phase {
+            *since = (*since).min(now);
+        }
+        self
     }
 
     /// Whether it is the instance's primary ENI.

@@ -25,6 +25,9 @@ pub struct Holder {
     /// When its ADD arrived: a DEL issued earlier is about an earlier life of the attachment.
     #[serde(default)]
     pub asked: Timestamp,
+    /// Where its network namespace is found again (`CNI_NETNS`), when the runtime named a place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub netns: Option<String>,
 }
 
 impl Holder {
@@ -246,14 +249,15 @@ impl Lease {
     /// Two views disagree about it: out of service until they agree. The pod that has it keeps it.
     pub fn quarantine(&mut self, why: Quarantine, now: Timestamp) -> Result<(), Impossible> {
         match &self.state {
-            LeaseState::Free => self.enter(LeaseState::Quarantined { holder: None, why }, now),
+            LeaseState::Free | LeaseState::Cooling { .. } => {
+                self.enter(LeaseState::Quarantined { holder: None, why }, now)
+            }
             LeaseState::Bound(holder) => {
                 let holder = Some(holder.clone());
                 self.enter(LeaseState::Quarantined { holder, why }, now)
             }
             LeaseState::Reserved(_)
             | LeaseState::Unbinding(_)
-            | LeaseState::Cooling { .. }
             | LeaseState::Returning
             | LeaseState::Quarantined { .. } => Err(self.impossible("be quarantined")),
         }
@@ -353,6 +357,7 @@ mod tests {
                 further: Vec::new(),
             },
             asked: NOW,
+            netns: None,
         }
     }
 
@@ -398,7 +403,7 @@ mod tests {
             (
                 "quarantine",
                 |l| l.quarantine(doubt(), LATER),
-                ["quarantined", "-", "quarantined", "-", "-", "-", "-", "-"],
+                ["quarantined", "-", "quarantined", "-", "quarantined", "-", "-", "-"],
             ),
             (
                 "trust",

@@ -9,13 +9,16 @@
 //!   addresses, counted; [`plan`]: what supply should do next; [`demand`]: what pods asked for lately.
 //! * [`snapshot`], [`proposal`]: what a strategy is shown and may answer; [`admission`]: what is made of the
 //!   answer; [`builtin`]: who answers when no component can.
+//! * [`budget`], [`degraded`]: how much EC2 may be asked.
 //! * [`kind`]: what there is to decide; [`document`]: a question or an answer of any kind, and its JSON;
 //!   [`specimen`]: questions made up to try strategies on.
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod budget;
 pub mod builtin;
 pub mod cloud;
+pub mod degraded;
 pub mod demand;
 pub mod document;
 pub mod eni;

@@ -2,15 +2,17 @@
 //!
 //! * `config`: what the operator decides.
 //! * `pods`: ADD, DEL, CHECK; `queue`: those that wait.
-//! * `supply`: growth and giving back; `pushback`: what waits because EC2 said no.
+//! * `supply`: growth and giving back; `restraint`: what EC2 may be asked now; `pushback`: what waits because it
+//!   said no; `sweep`: ENIs that nobody owns any more.
 //! * `cards`, `places`: where ENIs may be; `enis`: an ENI's way in and out; `ipv6`: what never runs short.
-//! * `kernel`: what the kernel is told about the node as a whole.
+//! * `kernel`: what the kernel is told about the node as a whole; `reconcile`: looks at it, and what they lead to.
 //! * `observe`: what EC2 and the kernel report, reconciled with what the node believes.
 //! * `restore`: the journal's records become the state again.
-//! * `view`, `explain`: what strategies and people are shown.
+//! * `view`, `screen`, `readiness`, `explain`, `diff`: what strategies and people are shown.
 
 mod cards;
 mod config;
+mod diff;
 mod enis;
 mod explain;
 mod ipv6;
@@ -20,8 +22,13 @@ mod places;
 mod pods;
 mod pushback;
 mod queue;
+mod readiness;
+mod reconcile;
 mod restore;
+mod restraint;
+mod screen;
 mod supply;
+mod sweep;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,18 +45,26 @@ use crate::limits::InstanceType;
 use crate::pool::Pool;
 use crate::proposal::Band;
 use crate::report::{Cause, Decision, Why};
+use crate::snapshot::{Context, MaxPodsSnapshot};
 use crate::time::Timestamp;
 use crate::wiring::Seat;
 
 use kernel::Kernel;
 use places::Fragmented;
-use pushback::Pushback;
 use queue::{Queue, Waiter};
+use reconcile::Reconcile;
+use restraint::Restraint;
+use sweep::Sweep;
 
 pub use config::{Cards, Config, CustomNetworking, EniConfig, KernelConfig, Provisioning, Unsupported};
+pub use diff::Difference;
 pub use explain::Explanation;
+pub use readiness::Readiness;
 pub use restore::Remembered;
-pub use view::{AddressStatus, EniStatus, PoolStatus, Status, StrategyStatus, SubnetStatus};
+pub use view::{
+    AddressStatus, BlockStatus, BudgetStatus, EniStatus, KernelStatus, MAX_LISTED, PoolStatus,
+    QuarantineStatus, Status, StrategyStatus, SubnetStatus, WaiterStatus, WithheldStatus,
+};
 
 /// ADDs that may wait at once: as many as any node runs pods, and fewer than the daemon takes connections, so
 /// that a DEL, which may be what they wait for, always finds one.
@@ -84,6 +99,7 @@ const RETURNED_MEMORY: Duration = Duration::from_secs(60);
 enum PodWork {
     Wire { address: IpAddr, ticket: Ticket },
     Unwire { address: IpAddr },
+    Repair { address: IpAddr },
 }
 
 /// Kernel work under way for an ENI.
@@ -99,6 +115,8 @@ enum Purpose {
     Enis { asked: Timestamp },
     Subnets,
     VpcRanges,
+    Orphans,
+    Sweep { eni: EniId },
     Create(Creation),
     Attach { eni: EniId },
     Mark { eni: EniId },
@@ -185,7 +203,7 @@ pub struct NodeState {
     asking_subnets: bool,
     exhausted: BTreeMap<SubnetId, Exhausted>,
     fragmented: BTreeMap<SubnetId, Fragmented>,
-    pushback: Pushback,
+    restraint: Restraint,
     demand: History,
     returned: BTreeMap<IpAddr, Timestamp>,
     departed: BTreeMap<EniId, Timestamp>,
@@ -213,11 +231,23 @@ pub struct NodeState {
     node_local_cursor: u32,
     kernel: Kernel,
     ranges_at: Timestamp,
+    reconcile: Reconcile,
+    sweep: Sweep,
+    /// Since when no pod could be given an address, while that is so.
+    empty_since: Option<Timestamp>,
+    /// Whether a pod could be given an address at any time since the daemon started.
+    has_served: bool,
+    /// Whether another daemon ran before, whose last deeds a lagging view may not show yet.
+    resumed: bool,
+    /// The last question to the max-pods strategy; asked again when it would differ.
+    max_pods_asked: Option<MaxPodsSnapshot>,
 }
 
 impl NodeState {
     /// A node that knows who it is and nothing else.
     pub fn new(config: Config, identity: NodeIdentity, instance_type: InstanceType, now: Timestamp) -> Self {
+        let restraint = Restraint::new(&config.budget, &identity.instance, now);
+        let sweep = Sweep::new(&identity.instance, &config, now);
         Self {
             config,
             identity,
@@ -242,7 +272,7 @@ impl NodeState {
             asking_subnets: false,
             exhausted: BTreeMap::new(),
             fragmented: BTreeMap::new(),
-            pushback: Pushback::default(),
+            restraint,
             demand: History::starting(now),
             returned: BTreeMap::new(),
             departed: BTreeMap::new(),
@@ -263,6 +293,12 @@ impl NodeState {
             node_local_cursor: 0,
             kernel: Kernel::default(),
             ranges_at: now,
+            reconcile: Reconcile::starting(now),
+            sweep,
+            empty_since: Some(now),
+            has_served: false,
+            resumed: false,
+            max_pods_asked: None,
         }
     }
 
@@ -272,13 +308,17 @@ impl NodeState {
     pub fn handle(&mut self, now: Timestamp, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
-            Event::Add { ticket, attachment, pod, nics, deadline } => {
-                self.add(Waiter { ticket, attachment, pod, nics, asked: now, deadline }, now, &mut effects);
+            Event::Add { ticket, attachment, pod, nics, netns, deadline } => {
+                let waiter = Waiter { ticket, attachment, pod, nics, netns, asked: now, deadline };
+                self.add(waiter, now, &mut effects);
             }
             Event::Del { ticket, attachment, issued } => {
                 self.del(ticket, &attachment, issued, now, &mut effects)
             }
             Event::Check { ticket, attachment } => self.check(ticket, &attachment, &mut effects),
+            Event::Gc { ticket, network, valid } => {
+                self.collect(ticket, network, valid, now, &mut effects);
+            }
             Event::Wired { op, result } => self.wired(op, result, now, &mut effects),
             Event::Unwired { op, result } => self.unwired(op, result, now, &mut effects),
             Event::Cloud { op, result } => self.cloud_answered(op, result, now, &mut effects),
@@ -296,8 +336,10 @@ impl NodeState {
                 self.asking.stale = true;
                 self.asking.last = Timestamp(0);
                 self.subnets_at = now;
+                self.max_pods_asked = None;
             }
-            Event::PodsObserved(pods) => self.pods_observed(pods, now, &mut effects),
+            Event::KernelSeen { op, result } => self.kernel_seen(op, result, now, &mut effects),
+            Event::Repaired { op, result } => self.repaired(op, result, now, &mut effects),
             Event::Tick => {}
             Event::Stop => self.stop(&mut effects),
         }
@@ -318,8 +360,10 @@ impl NodeState {
             return wake;
         }
         self.pool.next_thaw().into_iter().for_each(&mut at);
-        self.looks_due().for_each(&mut at);
-        self.pushback.next(now).into_iter().for_each(&mut at);
+        self.looks_due(now).for_each(&mut at);
+        self.restraint.next(now).into_iter().for_each(&mut at);
+        self.reconcile.next().into_iter().for_each(&mut at);
+        self.next_sweep(now).into_iter().for_each(&mut at);
         for eni in self.enis.values().filter(|eni| !eni.busy && eni.blocked_until > now) {
             at(eni.blocked_until);
         }
@@ -345,6 +389,7 @@ impl NodeState {
             && !self.asking.in_flight
             && !(self.asking.stale && self.config.families.ipv4())
             && !self.kernel.is_busy()
+            && self.reconcile.is_settled()
             && !self.asking_subnets
             && self.queue.is_empty()
             && self.unresolved.is_empty()
@@ -378,6 +423,16 @@ impl NodeState {
             // Answers to questions about the old mode do not count, one that is under way included.
             self.outdated_answers = 1 + u32::from(self.asking.in_flight);
         }
+        self.max_pods_asked = None;
+        self.restraint.reconfigure(&config.budget, now);
+        if config.cluster != self.config.cluster {
+            self.sweep.rename(&config, now);
+        } else if config.budget.nodes != self.config.budget.nodes {
+            self.sweep.resize(&config, now);
+        }
+        if config.provisioning != self.config.provisioning {
+            self.restraint.forget_failures();
+        }
         self.config = config;
         self.kernel.changed();
         self.asking.stale = true;
@@ -399,17 +454,37 @@ impl NodeState {
             self.returned.retain(|_, until| *until > now);
             self.departed.retain(|_, until| *until > now);
         }
-        self.pushback.age(now);
+        self.restraint.age(now);
         self.serve_waiters(now, effects);
         self.expire_waiters(now, effects);
         if self.stopping {
             return;
         }
         self.look(now, effects);
-        self.advance_enis(now, effects);
+        // What grows comes before what goes: in a large cluster they may have to share one call.
         self.adjust_supply(now, effects);
+        self.advance_enis(now, effects);
+        self.look_at_kernel(now, effects);
+        self.sweep(now, effects);
         self.tell_kernel(now, effects);
+        self.ask_max_pods(now, effects);
         self.ask(now, effects);
+        self.empty_since = (!self.has_addresses()).then(|| self.empty_since.unwrap_or(now));
+        self.has_served |= self.empty_since.is_none();
+    }
+
+    /// Asks the max-pods strategy when the question to it has changed.
+    fn ask_max_pods(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        if self.max_pods_asked.is_some() {
+            return;
+        }
+        self.max_pods_asked = Some(self.max_pods_question(now));
+        effects.push(Effect::AskMaxPods(Box::new(self.max_pods_snapshot(now))));
+    }
+
+    /// The question to the max-pods strategy, whenever it is asked.
+    fn max_pods_question(&self, now: Timestamp) -> MaxPodsSnapshot {
+        MaxPodsSnapshot { context: Context::default(), ..self.max_pods_snapshot(now) }
     }
 
     fn ask(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
@@ -446,10 +521,11 @@ impl NodeState {
         OpId(self.next_op)
     }
 
-    fn call(&mut self, purpose: Purpose, call: CloudCall, effects: &mut Vec<Effect>) {
+    fn call(&mut self, purpose: Purpose, call: CloudCall, now: Timestamp, effects: &mut Vec<Effect>) {
         let op = self.op();
         let api = call.api();
         *self.call_counts.entry(api).or_default() += 1;
+        self.restraint.asked(api, now);
         self.calls.insert(op, CallUnderWay { api, purpose });
         effects.push(Effect::Cloud { op, call });
     }

@@ -448,7 +448,7 @@ mod tests {
             network: "enid".parse().unwrap(),
             ifname: "eth0".parse().unwrap(),
         };
-        Holder { attachment, pod: None, wiring: PodWiring { first, further }, asked: NOW }
+        Holder { attachment, pod: None, wiring: PodWiring { first, further }, asked: NOW, netns: None }
     }
 
     fn take(pool: &mut Pool, address: IpAddr) {

@@ -205,6 +205,34 @@ pub enum WaitReason {
         /// Seconds until the next try.
         retry_secs: u64,
     },
+    /// The node's share of EC2's calls is used up for now.
+    #[error("the node's share of {class} calls to EC2 is used up; next in {retry_secs} s")]
+    Budget {
+        /// The class of calls.
+        class: String,
+        /// Seconds until the next.
+        retry_secs: u64,
+    },
+    /// EC2 has not answered for a while: it is only asked whether it does again.
+    #[error("EC2 has not answered for {for_secs} s; it is asked again in {retry_secs} s")]
+    CloudAway {
+        /// Seconds since calls were withheld.
+        for_secs: u64,
+        /// Seconds until it is asked.
+        retry_secs: u64,
+    },
+    /// The kernel does not take what every pod depends on.
+    #[error("the kernel refuses what every pod depends on: {why}")]
+    Kernel {
+        /// What it said.
+        why: String,
+    },
+    /// The journal cannot be written.
+    #[error("the journal cannot be written: {why}")]
+    Journal {
+        /// Why.
+        why: String,
+    },
     /// Growth has been asked for and has not begun.
     #[error("growth has been scheduled")]
     Scheduled,
@@ -268,4 +296,25 @@ pub enum Quarantine {
         /// The link.
         host_veth: String,
     },
+    /// The runtime does not list its pod in a GC, and the kernel shows that somebody lives there.
+    #[error("the runtime does not know its pod any more, and a process lives in the pod's network namespace")]
+    Inhabited,
+    /// The runtime does not list its pod in a GC, and the pod is so young that the list may be older.
+    #[error("the runtime does not know its pod, which was added only just before")]
+    Young,
+}
+
+impl Quarantine {
+    /// What ends it.
+    pub fn way_out(&self) -> &'static str {
+        match self {
+            Quarantine::NotInCloud { .. } => "ends when EC2 lists it again, or with its pod's DEL",
+            Quarantine::UnknownPod { .. } => {
+                "ends when the kernel no longer routes it: delete that link if nobody needs it"
+            }
+            Quarantine::Inhabited | Quarantine::Young => {
+                "ends with its pod's DEL, with the pod's network namespace, or when a GC lists it again"
+            }
+        }
+    }
 }

@@ -37,6 +37,40 @@ impl Timestamp {
         let (hour, minute, second) = (rest / 3600, rest % 3600 / 60, rest % 60);
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
     }
+
+    /// Reads RFC 3339 in UTC (`…Z`), with or without fractions of a second; `None` for anything else, and for times
+    /// before 1970 or after 9999.
+    pub fn from_rfc3339(text: &str) -> Option<Timestamp> {
+        let text = text.strip_suffix('Z')?;
+        let (date, time) = text.split_once('T')?;
+        let number = |digits: &str, length: usize| -> Option<u64> {
+            let plain = digits.len() == length && digits.bytes().all(|byte| byte.is_ascii_digit());
+            plain.then(|| digits.parse().ok()).flatten()
+        };
+        let mut date = date.split('-');
+        let (year, month, day) =
+            (number(date.next()?, 4)?, number(date.next()?, 2)?, number(date.next()?, 2)?);
+        let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+        let mut time = time.split(':');
+        let (hour, minute, second) =
+            (number(time.next()?, 2)?, number(time.next()?, 2)?, number(time.next()?, 2)?);
+        let within = year >= 1970
+            && (1..=12).contains(&month)
+            && (1..=31).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 61;
+        if !within || date.next().is_some() || time.next().is_some() || fraction.is_empty() {
+            return None;
+        }
+        let digits: String = fraction.chars().chain("000".chars()).take(3).collect();
+        let millis = number(&digits, 3)?;
+        // The reverse of `rfc3339`: years begin on the first of March.
+        let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+        let days =
+            year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+        Some(Timestamp(((days * 24 + hour) * 60 + minute) * 60_000 + second * 1000 + millis))
+    }
 }
 
 impl Add<Duration> for Timestamp {
@@ -73,6 +107,25 @@ mod tests {
             (4_102_444_800_000, "2100-01-01T00:00:00.000Z"),
         ] {
             assert_eq!(Timestamp(millis).rfc3339(), text);
+            assert_eq!(Timestamp::from_rfc3339(text), Some(Timestamp(millis)));
+        }
+    }
+
+    #[test]
+    fn other_people_write_times_with_more_or_less_of_a_second() {
+        for (text, time) in [
+            ("2000-02-29T12:34:56Z", Some(951_827_696_000)),
+            ("2000-02-29T12:34:56.5Z", Some(951_827_696_500)),
+            ("2000-02-29T12:34:56.123456789Z", Some(951_827_696_123)),
+            ("2000-02-29T12:34:56+00:00", None),
+            ("2000-13-29T12:34:56Z", None),
+            ("1969-12-31T23:59:59Z", None),
+            ("2000-02-29", None),
+            ("2000-02-29T12:34:56.Z", None),
+            ("+200-02-29T12:34:56Z", None),
+            ("", None),
+        ] {
+            assert_eq!(Timestamp::from_rfc3339(text), time.map(Timestamp), "{text}");
         }
     }
 }

@@ -4,6 +4,9 @@ use enid_core::cloud::CloudErrorKind;
 use enid_core::event::{Event, Record};
 use tracing::{debug, error, info, warn};
 
+/// Differences that one look logs: a flushed node has thousands, and they say the same.
+const MOST_DRIFTS: usize = 20;
+
 /// What came in, as far as somebody should know.
 pub(crate) fn log_event(event: &Event) {
     match event {
@@ -24,6 +27,14 @@ pub(crate) fn log_event(event: &Event) {
         Event::Unwired { result: Err(why), .. } => warn!(reason = %why, "pod not unwired"),
         Event::EniSetUp { result: Err(Some(why)), .. } => warn!(reason = %why, "ENI not set up"),
         Event::EniTornDown { result: Err(why), .. } => warn!(reason = %why, "ENI not torn down"),
+        Event::KernelSeen { result: Ok(view), .. } if !view.drifts.is_empty() => {
+            for drift in view.drifts.iter().take(MOST_DRIFTS) {
+                warn!(part = ?drift.of, drift = %drift.what, "the kernel differs from what was set up");
+            }
+        }
+        Event::KernelSeen { result: Err(why), .. } => {
+            warn!(reason = %why, "the kernel could not be looked at")
+        }
         Event::NodeSetUp { result: Err(why), .. } => {
             error!(reason = %why, "the kernel does not take over what holds for the whole node; tried again")
         }
@@ -57,7 +68,9 @@ pub(crate) fn log_event(event: &Event) {
         | Event::Check { .. }
         | Event::Reconfigured(_)
         | Event::StrategyReplaced
-        | Event::PodsObserved(_)
+        | Event::Gc { .. }
+        | Event::KernelSeen { result: Ok(_), .. }
+        | Event::Repaired { .. }
         | Event::Tick
         | Event::Stop => {}
     }

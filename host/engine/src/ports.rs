@@ -6,14 +6,19 @@
 use std::future::Future;
 use std::os::fd::OwnedFd;
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use enid_core::cloud::{
-    Assigned, CloudEni, CloudError, CloudSubnet, NewEni, NodeIdentity, Supply, VpcRanges,
+    Assigned, CloudEni, CloudError, CloudErrorKind, CloudSubnet, NewEni, NodeIdentity, Orphan, Supply,
+    VpcRanges,
 };
-use enid_core::event::{KernelView, Record};
+use enid_core::event::{Api, Drift, KernelView, KernelWanted, Record, WantedPod};
 use enid_core::ids::{EniAttachmentId, EniId, IfName, Mac, SecurityGroupId, VpcId};
+use enid_core::kind::Kind;
 use enid_core::limits::InstanceType;
 use enid_core::proposal::Band;
-use enid_core::report::Decision;
+use enid_core::report::{Decision, Rung};
 use enid_core::snapshot::{MaxPodsSnapshot, SubnetSnapshot, WarmPoolSnapshot};
 use enid_core::wiring::{EniWiring, NodeWiring, PodWiring, Seat};
 
@@ -48,6 +53,13 @@ pub trait Cloud: Send + Sync + 'static {
         zone: &str,
         cluster: Option<&str>,
     ) -> impl Future<Output = Result<Vec<CloudSubnet>, CloudError>> + Send;
+    /// `DescribeNetworkInterfaces` in the node's VPC of ENIs that are attached to nothing and that enid or the
+    /// incumbent created for pods: of `cluster`, or, without a name, of this instance.
+    fn orphans(
+        &self,
+        identity: &NodeIdentity,
+        cluster: Option<&str>,
+    ) -> impl Future<Output = Result<Vec<Orphan>, CloudError>> + Send;
     /// `CreateNetworkInterface`.
     fn create_eni(&self, new: &NewEni) -> impl Future<Output = Result<CloudEni, CloudError>> + Send;
     /// `AttachNetworkInterface`; returns as soon as EC2 accepts.
@@ -133,13 +145,6 @@ pub enum DatapathError {
     },
 }
 
-/// A difference between what should be in the kernel and what is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Drift {
-    /// What is missing or wrong, for people: `rule to 10.0.1.7 lookup main (512)`.
-    pub what: String,
-}
-
 /// The kernel. Everything is idempotent: asking for what is there already succeeds and changes nothing.
 pub trait Datapath: Send + Sync + 'static {
     /// Sysctls, the nftables table and the mark rule; applied atomically where the kernel allows.
@@ -163,8 +168,14 @@ pub trait Datapath: Send + Sync + 'static {
         pod: &PodWiring,
         netns: Option<OwnedFd>,
     ) -> impl Future<Output = Result<Vec<Drift>, DatapathError>> + Send;
-    /// All pod routes and links of ours that the kernel has.
-    fn pods(&self) -> impl Future<Output = Result<KernelView, DatapathError>> + Send;
+    /// Puts back what the pod's wiring lacks and leaves what is right: routes, rules and links of the node, and,
+    /// while its network namespace can be found at [`WantedPod::netns`], what belongs in there. Fails when the pod cannot
+    /// be made whole.
+    fn repair_pod(&self, pod: &WantedPod) -> impl Future<Output = Result<(), DatapathError>> + Send;
+    /// Removes rules of a pod's priorities for `address`, unless a route leads to it.
+    fn remove_stray(&self, address: IpAddr) -> impl Future<Output = Result<(), DatapathError>> + Send;
+    /// Looks at everything of ours that the kernel has, and compares. Writes nothing.
+    fn look(&self, wanted: &KernelWanted) -> impl Future<Output = Result<KernelView, DatapathError>> + Send;
 }
 
 /// The journal could not be written.
@@ -196,4 +207,76 @@ pub trait Strategist: Send + Sync + 'static {
     fn max_pods(&self, snapshot: &MaxPodsSnapshot) -> Decision<u32>;
     /// Asks the subnet-selection strategy; indices of candidates, best first.
     fn subnets(&self, snapshot: &SubnetSnapshot) -> Decision<Vec<u16>>;
+}
+
+/// What happened, for whoever counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measurement {
+    /// A call to EC2 or metadata was answered, or not.
+    Call {
+        /// Which API.
+        api: Api,
+        /// How it failed, if it did.
+        failed: Option<CloudErrorKind>,
+        /// From asking to the answer.
+        took: Duration,
+    },
+    /// An ADD was answered.
+    Added {
+        /// How it ended.
+        end: End,
+        /// Waiting for an address.
+        waited: Duration,
+        /// In the kernel; zero when it did not come so far.
+        wired: Duration,
+        /// All in all.
+        took: Duration,
+    },
+    /// A DEL was answered.
+    Deleted {
+        /// How it ended.
+        end: End,
+        /// All in all.
+        took: Duration,
+    },
+    /// A strategy, or what stands in for it, decided.
+    Decided {
+        /// About what.
+        kind: Kind,
+        /// Which step of the ladder answered.
+        rung: Rung,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A look at the kernel found this many differences.
+    Looked {
+        /// How many.
+        drifts: usize,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A pod's wiring was mended, or could not be.
+    Repaired(End),
+}
+
+/// How something ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum End {
+    /// Well.
+    Served,
+    /// Not now: the runtime tries again.
+    TryLater,
+    /// Refused.
+    Refused,
+}
+
+/// Whoever counts what happens. Called on the way of every ADD: counting must cost next to nothing.
+pub trait Meter: std::fmt::Debug + Send + Sync + 'static {
+    /// Takes one measurement in.
+    fn measure(&self, measurement: Measurement);
+}
+
+/// Nobody counts.
+impl Meter for () {
+    fn measure(&self, _: Measurement) {}
 }

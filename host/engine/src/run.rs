@@ -4,18 +4,21 @@
 //! and strategies run as tasks of a runtime of their own, so that parsing a long reply or a slow component
 //! never delays an ADD.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use enid_core::builtin;
-use enid_core::cloud::{CloudError, CloudErrorKind, NodeIdentity};
-use enid_core::event::{Answer, CloudCall, CloudReply, Effect, Event, Nics, OpId, Record, Refusal, Ticket};
-use enid_core::ids::{Attachment, EniId, PodName, SubnetId};
-use enid_core::node::{AddressStatus, Config, Explanation, NodeState, Status};
-use enid_core::report::{Decision, Rung};
-use enid_core::snapshot::MaxPodsSnapshot;
+use enid_core::cloud::{CloudEni, CloudError, CloudErrorKind, NodeIdentity};
+use enid_core::event::{
+    Answer, CloudCall, Drift, Effect, Event, KernelView, Nics, OpId, Record, Refusal, Ticket, WantedPod,
+};
+use enid_core::ids::{Attachment, ContainerId, EniId, IfName, NetworkName, PodName};
+use enid_core::node::{
+    AddressStatus, Config, Difference, Explanation, NodeState, Provisioning, Readiness, Status,
+};
+use enid_core::report::WaitReason;
 use enid_core::time::Timestamp;
 use enid_core::wiring::PodWiring;
 use futures::future::BoxFuture;
@@ -27,12 +30,18 @@ use tracing::{error, info, warn};
 
 use crate::clock::Clock;
 use crate::log::{log_event, log_record};
-use crate::ports::{Cloud, Datapath, DatapathError, Drift, Store, Strategist, Wired};
+use crate::ports::{Cloud, Datapath, DatapathError, Measurement, Meter, Store, Strategist, Wired};
+
+mod call;
+mod decision;
+mod measure;
+
+pub use call::perform_call;
+pub use decision::in_order;
+use decision::stand_in;
 
 /// Requests that may queue for the loop; a runtime that sends more waits on its socket.
 pub const QUEUE: usize = 1024;
-/// How often the kernel's pods are compared with the leases.
-const KERNEL_EVERY: Duration = Duration::from_secs(60);
 /// How long effects under way may take to finish at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Journal records after which it is compacted.
@@ -53,6 +62,8 @@ pub enum Request {
         deadline: Timestamp,
         /// The pod's network namespace.
         netns: OwnedFd,
+        /// Where it is found again (`CNI_NETNS`).
+        netns_path: Option<String>,
         /// Whom to answer.
         reply: oneshot::Sender<Reply>,
     },
@@ -73,6 +84,20 @@ pub enum Request {
         netns: Option<OwnedFd>,
         /// Whom to answer.
         reply: oneshot::Sender<Reply>,
+    },
+    /// CNI GC: the runtime knows these attachments of the network and no others.
+    Gc {
+        /// The network.
+        network: NetworkName,
+        /// What is kept.
+        valid: BTreeSet<(ContainerId, IfName)>,
+        /// Whom to answer.
+        reply: oneshot::Sender<Reply>,
+    },
+    /// What differs between the journal, the kernel and EC2, all looked at now.
+    Diff {
+        /// Whom to answer; an error says which of them could not be looked at.
+        reply: oneshot::Sender<Compared>,
     },
     /// A question about the state.
     Query {
@@ -95,6 +120,8 @@ pub enum Request {
 pub enum Query {
     /// One screen.
     Status,
+    /// Whether an ADD could be served; answered from memory.
+    Readiness,
     /// All addresses.
     Addresses,
     /// The address of one attachment.
@@ -112,16 +139,18 @@ pub enum Query {
 pub enum View {
     /// To [`Query::Status`].
     Status(Box<Status>),
+    /// To [`Query::Readiness`].
+    Readiness(Readiness),
     /// To [`Query::Addresses`] and [`Query::Attachment`].
     Addresses(Vec<AddressStatus>),
     /// To all others.
     Explanation(Explanation),
 }
 
-/// The answer to ADD, DEL or CHECK.
+/// The answer to ADD, DEL, CHECK or GC.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// ADD and DEL, and CHECK of what is not there.
+    /// ADD, DEL and GC, and CHECK of what is not there.
     Answer {
         /// What the node says.
         answer: Answer,
@@ -147,20 +176,53 @@ pub struct Ports<C, D, S, P, K> {
     pub strategist: Arc<P>,
     /// The clock.
     pub clock: Arc<K>,
+    /// Whoever counts what happens.
+    pub meter: Arc<dyn Meter>,
 }
 
 struct Pending {
     reply: oneshot::Sender<Reply>,
     netns: Option<OwnedFd>,
     wired: Option<Result<Wired, DatapathError>>,
+    verb: Verb,
+    since: Instant,
+    /// When the kernel was asked to wire the pod.
+    wiring: Option<Instant>,
+}
+
+/// What is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Add,
+    Del,
+    /// CHECK, GC.
+    Other,
 }
 
 /// What came back from an effect.
 enum Outcome {
     Event(Event),
-    Wired { op: OpId, ticket: Ticket, result: Result<Wired, DatapathError> },
-    Checked { ticket: Ticket, result: Result<Vec<Drift>, DatapathError> },
+    Wired {
+        op: OpId,
+        ticket: Ticket,
+        result: Result<Wired, DatapathError>,
+    },
+    Checked {
+        ticket: Ticket,
+        result: Result<Vec<Drift>, DatapathError>,
+    },
+    /// The kernel and EC2, looked at for whoever asked for the differences.
+    Compared {
+        asked: Timestamp,
+        seen: Result<Views, String>,
+        reply: oneshot::Sender<Compared>,
+    },
 }
+
+/// What EC2 and the kernel show at one time.
+type Views = (Vec<CloudEni>, KernelView);
+/// What differs, or what could not be looked at.
+type Compared = Result<Vec<Difference>, String>;
 
 /// The shell around one node.
 pub struct Engine<C, D, S, P, K> {
@@ -202,9 +264,6 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
     /// seconds, and nothing of the pods' wiring is touched.
     pub async fn run(mut self, mut requests: mpsc::Receiver<Request>, mut shutdown: watch::Receiver<bool>) {
         self.compact();
-        self.ask_max_pods();
-        self.look_at_kernel();
-        let mut kernel_at = tokio::time::Instant::now() + KERNEL_EVERY;
         self.happen(Event::Tick);
         loop {
             let now = self.ports.clock.now();
@@ -223,10 +282,6 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                     Some(request) => self.requested(request),
                     None => break,
                 },
-                () = tokio::time::sleep_until(kernel_at) => {
-                    kernel_at = tokio::time::Instant::now() + KERNEL_EVERY;
-                    self.look_at_kernel();
-                }
                 () = tokio::time::sleep_until(wake) => {
                     self.mend_journal();
                     self.happen(Event::Tick);
@@ -257,28 +312,38 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
     fn requested(&mut self, request: Request) {
         self.mend_journal();
         match request {
-            Request::Add { attachment, pod, nics, deadline, netns, reply } => {
+            Request::Add { attachment, pod, nics, deadline, netns, netns_path, reply } => {
                 if let Some(why) = self.journal_broken.clone() {
                     let answer = Answer::Refused(Refusal::Journal { why });
                     // Who asked may have gone: then nobody minds.
                     let _gone = reply.send(Reply::Answer { answer, wired: None });
                     return;
                 }
-                let ticket = self.pend(reply, Some(netns));
-                self.happen(Event::Add { ticket, attachment, pod, nics, deadline });
+                let ticket = self.pend(Verb::Add, reply, Some(netns));
+                let netns = netns_path;
+                self.happen(Event::Add { ticket, attachment, pod, nics, netns, deadline });
             }
             Request::Del { attachment, issued, reply } => {
-                let ticket = self.pend(reply, None);
+                let ticket = self.pend(Verb::Del, reply, None);
                 self.happen(Event::Del { ticket, attachment, issued });
             }
             Request::Check { attachment, netns, reply } => {
-                let ticket = self.pend(reply, netns);
+                let ticket = self.pend(Verb::Other, reply, netns);
                 self.happen(Event::Check { ticket, attachment });
             }
+            Request::Gc { network, valid, reply } => {
+                let ticket = self.pend(Verb::Other, reply, None);
+                self.happen(Event::Gc { ticket, network, valid });
+            }
+            Request::Diff { reply } => self.compare(reply),
             Request::Query { query, reply } => {
                 let now = self.ports.clock.now();
                 let view = match query {
-                    Query::Status => View::Status(Box::new(self.node.status(now))),
+                    Query::Status => {
+                        let readiness = self.readiness(now);
+                        View::Status(Box::new(Status { readiness, ..self.node.status(now) }))
+                    }
+                    Query::Readiness => View::Readiness(self.readiness(now)),
                     Query::Addresses => View::Addresses(self.node.addresses(now)),
                     Query::Attachment(attachment) => {
                         let name = attachment.to_string();
@@ -295,27 +360,53 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                 // Who asked may have gone: then nobody minds.
                 let _gone = reply.send(view);
             }
-            Request::Reconfigure { config } => {
-                self.happen(Event::Reconfigured(config));
-                self.ask_max_pods();
-            }
-            Request::StrategyReplaced => {
-                self.happen(Event::StrategyReplaced);
-                self.ask_max_pods();
-            }
+            Request::Reconfigure { config } => self.happen(Event::Reconfigured(config)),
+            Request::StrategyReplaced => self.happen(Event::StrategyReplaced),
         }
     }
 
-    fn pend(&mut self, reply: oneshot::Sender<Reply>, netns: Option<OwnedFd>) -> Ticket {
+    fn pend(&mut self, verb: Verb, reply: oneshot::Sender<Reply>, netns: Option<OwnedFd>) -> Ticket {
         self.next_ticket += 1;
         let ticket = Ticket(self.next_ticket);
-        self.pending.insert(ticket, Pending { reply, netns, wired: None });
+        let since = Instant::now();
+        self.pending.insert(ticket, Pending { reply, netns, wired: None, verb, since, wiring: None });
         ticket
+    }
+
+    /// Whether an ADD could be served: the node's word, while the journal can be written.
+    fn readiness(&self, now: Timestamp) -> Readiness {
+        match &self.journal_broken {
+            Some(why) => Readiness::NotReady { reason: WaitReason::Journal { why: why.clone() } },
+            None => self.node.readiness(now),
+        }
+    }
+
+    /// Looks at EC2 and the kernel, and has the answer compared when both have come in.
+    fn compare(&mut self, reply: oneshot::Sender<Compared>) {
+        let (cloud, datapath) = (Arc::clone(&self.ports.cloud), Arc::clone(&self.ports.datapath));
+        let (identity, asked) = (Arc::clone(&self.identity), self.ports.clock.now());
+        let wanted = self.node.wanted();
+        let metadata = self.node.config().provisioning == Provisioning::MetadataOnly;
+        if !metadata {
+            self.node.asked_by_hand(asked);
+        }
+        let listed = self.errands.spawn(async move {
+            if metadata { cloud.metadata_enis(&identity).await } else { cloud.enis(&identity).await }
+        });
+        self.kernel.push(Box::pin(async move {
+            let seen = async {
+                let kernel = datapath.look(&wanted).await.map_err(|why| format!("the kernel: {why}"))?;
+                let cloud = listed.await.map_err(|why| format!("EC2: {why}"))?;
+                Ok((cloud.map_err(|why| format!("EC2: {why}"))?, kernel))
+            };
+            Outcome::Compared { asked, seen: seen.await, reply }
+        }));
     }
 
     fn happen(&mut self, event: Event) {
         let now = self.ports.clock.now();
         log_event(&event);
+        self.measure_decision(&event);
         let effects = self.node.handle(now, event);
         self.perform(effects);
     }
@@ -329,6 +420,11 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                     pending.wired = Some(result);
                 }
                 self.happen(Event::Wired { op, result: said });
+            }
+            Outcome::Compared { asked, seen, reply } => {
+                let compared = seen.map(|(cloud, kernel)| self.node.diff(&cloud, &kernel, asked));
+                // Who asked may have gone: then nobody minds.
+                let _gone = reply.send(compared);
             }
             Outcome::Checked { ticket, result } => {
                 let reply = match result {
@@ -357,6 +453,7 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
 
     fn answer(&mut self, ticket: Ticket, reply: Reply) {
         if let Some(pending) = self.pending.remove(&ticket) {
+            self.measure_answer(&pending, &reply);
             // The runtime may have hung up: the lease stays until its DEL.
             let _gone = pending.reply.send(reply);
         }
@@ -376,7 +473,8 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                         result: Err(format!("the journal cannot be written: {why}")),
                     });
                 }
-                (Effect::Cloud { op, call }, Some(why)) => {
+                // Looking needs no record.
+                (Effect::Cloud { op, call }, Some(why)) if call.api().changes() => {
                     let message = format!("not asked: the journal cannot be written: {why}");
                     let error = CloudError {
                         call: call.name().to_owned(),
@@ -469,11 +567,36 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                 let result = datapath.set_up_node(&wiring).await.map_err(|why| why.to_string());
                 Outcome::Event(Event::NodeSetUp { op, result })
             })),
+            Effect::LookAtKernel { op, wanted } => {
+                let meter = Arc::clone(&self.ports.meter);
+                self.kernel.push(Box::pin(async move {
+                    let since = Instant::now();
+                    let result = datapath.look(&wanted).await;
+                    let drifts = result.as_ref().map_or(0, |view| view.drifts.len());
+                    meter.measure(Measurement::Looked { drifts, took: since.elapsed() });
+                    let result = result.map_err(|why| why.to_string());
+                    Outcome::Event(Event::KernelSeen { op, result })
+                }));
+            }
+            Effect::RepairPod { op, pod } => self.repair(op, pod),
+            Effect::RemoveStray { address } => self.kernel.push(Box::pin(async move {
+                match datapath.remove_stray(address).await {
+                    Ok(()) => info!(%address, "rules that nobody used were removed"),
+                    Err(why) => warn!(%address, reason = %why, "rules that nobody uses stay"),
+                }
+                Outcome::Event(Event::Tick)
+            })),
             Effect::AskWarmPool(snapshot) => {
                 let strategist = Arc::clone(&self.ports.strategist);
                 let target = builtin::warm_pool(&snapshot).target;
                 let decide = move || Event::WarmPoolDecided(strategist.warm_pool(&snapshot));
                 self.ask(decide, Event::WarmPoolDecided(stand_in(target)));
+            }
+            Effect::AskMaxPods(snapshot) => {
+                let strategist = Arc::clone(&self.ports.strategist);
+                let target = builtin::max_pods(&snapshot).target;
+                let decide = move || Event::MaxPodsDecided(strategist.max_pods(&snapshot));
+                self.ask(decide, Event::MaxPodsDecided(stand_in(target)));
             }
             Effect::AskSubnets { snapshot, subnets } => {
                 let strategist = Arc::clone(&self.ports.strategist);
@@ -488,6 +611,9 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
 
     fn wire(&mut self, op: OpId, ticket: Ticket, wiring: PodWiring) {
         let datapath = Arc::clone(&self.ports.datapath);
+        if let Some(pending) = self.pending.get_mut(&ticket) {
+            pending.wiring = Some(Instant::now());
+        }
         match self.pending.get_mut(&ticket).and_then(|pending| pending.netns.take()) {
             Some(netns) => self.kernel.push(Box::pin(async move {
                 Outcome::Wired { op, ticket, result: datapath.wire_pod(&wiring, netns).await }
@@ -499,6 +625,20 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
         }
     }
 
+    fn repair(&mut self, op: OpId, pod: WantedPod) {
+        let datapath = Arc::clone(&self.ports.datapath);
+        self.kernel.push(Box::pin(async move {
+            let result = datapath.repair_pod(&pod).await.map_err(|why| why.to_string());
+            match &result {
+                Ok(()) => info!(address = %pod.wiring.key(), "the pod's wiring was mended"),
+                Err(why) => {
+                    warn!(address = %pod.wiring.key(), reason = %why, "the pod's wiring could not be mended")
+                }
+            }
+            Outcome::Event(Event::Repaired { op, result })
+        }));
+    }
+
     fn call(&mut self, op: OpId, call: CloudCall) {
         let cloud = Arc::clone(&self.ports.cloud);
         let identity = Arc::clone(&self.identity);
@@ -508,20 +648,16 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
             kind: CloudErrorKind::Unavailable,
             message: "the call ended without an outcome".to_owned(),
         };
+        let meter = Arc::clone(&self.ports.meter);
         let call = async move {
+            let since = Instant::now();
             let result = perform_call(&*cloud, &identity, cluster.as_deref(), &call).await;
+            let failed = result.as_ref().err().map(|error| error.kind);
+            meter.measure(Measurement::Call { api: call.api(), failed, took: since.elapsed() });
             Event::Cloud { op, result }
         };
         let task = self.tasks.spawn_on(call, &self.errands);
         self.otherwise.insert(task.id(), Event::Cloud { op, result: Err(lost) });
-    }
-
-    fn ask_max_pods(&mut self) {
-        let snapshot: MaxPodsSnapshot = self.node.max_pods_snapshot(self.ports.clock.now());
-        let strategist = Arc::clone(&self.ports.strategist);
-        let target = builtin::max_pods(&snapshot).target;
-        let decide = move || Event::MaxPodsDecided(strategist.max_pods(&snapshot));
-        self.ask(decide, Event::MaxPodsDecided(stand_in(target)));
     }
 
     fn ask(&mut self, decide: impl FnOnce() -> Event + Send + 'static, otherwise: Event) {
@@ -529,96 +665,9 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
         self.otherwise.insert(task.id(), otherwise);
     }
 
-    fn look_at_kernel(&mut self) {
-        let datapath = Arc::clone(&self.ports.datapath);
-        self.kernel.push(Box::pin(async move {
-            match datapath.pods().await {
-                Ok(view) => Outcome::Event(Event::PodsObserved(view)),
-                Err(why) => {
-                    warn!(%why, "the kernel's pods could not be listed");
-                    Outcome::Event(Event::Tick)
-                }
-            }
-        }));
-    }
-
     fn compact(&mut self) {
         if let Err(why) = self.ports.store.compact(&self.node.records()) {
             warn!(%why, "the journal stays as long as it is");
         }
-    }
-}
-
-/// Makes one call and wraps its answer.
-pub async fn perform_call<C: Cloud>(
-    cloud: &C,
-    identity: &NodeIdentity,
-    cluster: Option<&str>,
-    call: &CloudCall,
-) -> Result<CloudReply, CloudError> {
-    Ok(match call {
-        CloudCall::Enis => CloudReply::Enis(cloud.enis(identity).await?),
-        CloudCall::MetadataEnis => CloudReply::Enis(cloud.metadata_enis(identity).await?),
-        CloudCall::VpcRanges => CloudReply::VpcRanges(cloud.vpc_ranges(identity).await?),
-        CloudCall::Subnets => {
-            CloudReply::Subnets(cloud.subnets(&identity.vpc, &identity.zone, cluster).await?)
-        }
-        CloudCall::Create(new) => CloudReply::Created(Box::new(cloud.create_eni(new).await?)),
-        CloudCall::Attach { eni, seat } => {
-            CloudReply::Attached(cloud.attach_eni(identity, eni, *seat).await?)
-        }
-        CloudCall::DeleteWithInstance { eni, attachment } => {
-            cloud.delete_with_instance(eni, attachment).await?;
-            CloudReply::Done
-        }
-        CloudCall::SetSecurityGroups { eni, groups } => {
-            cloud.set_security_groups(eni, groups).await?;
-            CloudReply::Done
-        }
-        CloudCall::Detach { attachment } => {
-            cloud.detach_eni(attachment).await?;
-            CloudReply::Done
-        }
-        CloudCall::Delete { eni } => {
-            cloud.delete_eni(eni).await?;
-            CloudReply::Done
-        }
-        CloudCall::Assign { eni, supply } => CloudReply::Assigned(cloud.assign(eni, *supply).await?),
-        CloudCall::Unassign { eni, give_back } => {
-            cloud.unassign(eni, give_back).await?;
-            CloudReply::Done
-        }
-    })
-}
-
-/// The built-in rule's answer, when asking the strategy itself went wrong in the host.
-fn stand_in<T>(target: T) -> Decision<T> {
-    Decision {
-        target,
-        rung: Rung::Builtin,
-        strategy: "builtin".to_owned(),
-        reason: "the built-in rule".to_owned(),
-        next_check: None,
-        faults: vec!["asking the strategy ended without an outcome".to_owned()],
-        fuel: None,
-        took: Duration::ZERO,
-        record: None,
-    }
-}
-
-/// Resolves the strategy's indices to the subnets they stand for.
-pub fn in_order(decision: Decision<Vec<u16>>, subnets: &[SubnetId]) -> Decision<Vec<SubnetId>> {
-    let target =
-        decision.target.iter().filter_map(|index| subnets.get(usize::from(*index)).cloned()).collect();
-    Decision {
-        target,
-        rung: decision.rung,
-        strategy: decision.strategy,
-        reason: decision.reason,
-        next_check: decision.next_check,
-        faults: decision.faults,
-        fuel: decision.fuel,
-        took: decision.took,
-        record: decision.record,
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use crate::budget::BudgetConfig;
 use crate::cloud::NodeIdentity;
 use crate::ids::{EniId, SecurityGroupId, SubnetId, VpcId};
 use crate::limits::{InstanceType, Mode};
@@ -21,6 +22,8 @@ pub struct Config {
     pub egress: bool,
     /// How long a released address is not reused.
     pub cooldown: Duration,
+    /// How young a pod is that a GC may not know yet.
+    pub gc_grace: Duration,
     /// The longest that an ADD waits for supply.
     pub wait: Duration,
     /// The operator's limit on ENIs.
@@ -53,6 +56,10 @@ pub struct Config {
     pub cordoned: bool,
     /// What the kernel is told beyond pods and ENIs.
     pub kernel: KernelConfig,
+    /// How much EC2 may be asked for.
+    pub budget: BudgetConfig,
+    /// Whether ENIs that nobody owns any more are deleted.
+    pub sweep: bool,
 }
 
 /// Whether pods' ENIs are in other subnets than the primary's (the incumbent's custom networking): then the
@@ -228,6 +235,7 @@ impl Default for Config {
             families: Families::Ipv4,
             egress: false,
             cooldown: Duration::from_secs(30),
+            gc_grace: Duration::from_secs(60),
             wait: Duration::from_secs(60),
             max_enis: None,
             max_pods: None,
@@ -244,6 +252,8 @@ impl Default for Config {
             manage_foreign: true,
             cordoned: false,
             kernel: KernelConfig::default(),
+            budget: BudgetConfig::default(),
+            sweep: true,
         }
     }
 }

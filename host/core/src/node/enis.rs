@@ -7,9 +7,10 @@ use super::{
     CustomNetworking, EniWork, LINK_POLL, NodeState, OVERDUE_POLL, Provisioning, Purpose, RETURNED_MEMORY,
     delay,
 };
+use crate::budget::Priority;
 use crate::cloud::{Assigned, CloudEni, CloudError, CloudErrorKind};
 use crate::eni::{Eni, Leaving, Phase};
-use crate::event::{Api, CloudCall, CloudReply, Effect, OpId, Record};
+use crate::event::{Api, CloudCall, CloudReply, Effect, OpId, Part, Record};
 use crate::ids::{EniId, SecurityGroupId};
 use crate::lease::{Lease, LeaseState};
 use crate::report::Why;
@@ -44,8 +45,11 @@ impl NodeState {
                 && !self.has_other_groups(eni);
             !eni.busy && eni.blocked_until <= now && !at_rest
         };
-        let due: Vec<EniId> = self.enis.values().filter(restless).map(|eni| eni.id.clone()).collect();
-        for id in due {
+        let mut due: Vec<(bool, EniId)> =
+            self.enis.values().filter(restless).map(|eni| (!eni.phase.is_coming(), eni.id.clone())).collect();
+        // Those on their way in first: they may have to share one call with those on their way out.
+        due.sort();
+        for (_, id) in due {
             self.advance_eni(&id, now, effects);
         }
     }
@@ -64,7 +68,7 @@ impl NodeState {
                     continue;
                 }
                 Next::Call(call) if !self.may_call(call.1.api(), now) => return,
-                Next::Call(call) => self.call(call.0, call.1, effects),
+                Next::Call(call) => self.call(call.0, call.1, now, effects),
                 Next::SetUp => {
                     let op = self.op();
                     self.eni_work.insert(op, EniWork::SetUp { eni: id.clone() });
@@ -84,7 +88,24 @@ impl NodeState {
 
     /// Whether EC2 may be asked to change something.
     fn may_call(&self, api: Api, now: Timestamp) -> bool {
-        self.config.provisioning == Provisioning::Full && self.pushback.permits(api, now)
+        self.config.provisioning == Provisioning::Full && self.may_ask(api, self.urgency_of(api), now)
+    }
+
+    /// What brings addresses is as urgent as these are; what gives back waits for everything else.
+    fn urgency_of(&self, api: Api) -> Priority {
+        match api {
+            Api::AssignIpv6Addresses
+            | Api::AssignPrivateIpAddresses
+            | Api::AttachNetworkInterface
+            | Api::CreateNetworkInterface
+            | Api::DescribeNetworkInterfaces
+            | Api::DescribeSubnets
+            | Api::Metadata => self.urgency(),
+            Api::ModifyNetworkInterfaceAttribute => Priority::Stock,
+            Api::DeleteNetworkInterface | Api::DetachNetworkInterface | Api::UnassignPrivateIpAddresses => {
+                Priority::Spare
+            }
+        }
     }
 
     /// Whether an ENI that we created is behind other security groups than it should be.
@@ -136,6 +157,10 @@ impl NodeState {
                 call(Purpose::Groups { eni: id, groups }, set)
             }
             (Phase::Ready, _) => self.give_back_now(eni),
+            // On the journal's word alone nothing goes: the kernel must have been seen, and show nobody there.
+            (Phase::Leaving(_), _) if self.reconcile.seen().is_none() || self.has_strangers(&eni.id) => {
+                Next::Nothing
+            }
             (Phase::Leaving(Leaving::TearingDown), _) => Next::TearDown,
             (Phase::Leaving(Leaving::Detaching), Some(attachment)) => {
                 call(Purpose::Detach { eni: id }, CloudCall::Detach { attachment: attachment.clone() })
@@ -150,7 +175,8 @@ impl NodeState {
     /// What was on its way back to EC2 stays after all, where EC2 has not been asked.
     pub(super) fn keep(&mut self, id: &EniId, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(eni) = self.enis.get_mut(id).filter(|eni| !eni.busy) else { return };
-        if matches!(eni.phase, Phase::Leaving(Leaving::TearingDown | Leaving::Detaching)) {
+        if eni.recallable {
+            eni.recallable = false;
             eni.phase = Phase::Ready;
             eni.set_up = false;
         }
@@ -177,7 +203,8 @@ impl NodeState {
                 (Some(_), _) | (None, None) => {}
             }
         }
-        if addresses.is_empty() || !eni.is_listed() {
+        let unseen = self.reconcile.seen().is_none() || self.has_strangers(&eni.id);
+        if addresses.is_empty() || !eni.is_listed() || unseen {
             return Next::Nothing;
         }
         let id = eni.id.clone();
@@ -192,16 +219,17 @@ impl NodeState {
         effects: &mut Vec<Effect>,
     ) {
         let Some(call) = self.calls.remove(&op) else { return };
-        if result.is_ok() {
-            self.pushback.went_well(call.api);
-        }
+        self.restraint.answered(call.api, &result, now);
         // The VPC's ranges say nothing about supply, and are looked at often.
-        self.asking.stale |= !matches!(call.purpose, Purpose::VpcRanges);
+        self.asking.stale |=
+            !matches!(call.purpose, Purpose::VpcRanges | Purpose::Orphans | Purpose::Sweep { .. });
         match call.purpose {
             Purpose::Enis { asked } => self.enis_answered(asked, result, now, effects),
             Purpose::Subnets => self.subnets_answered(result, now, effects),
             Purpose::Create(creation) => self.created(creation, result, now, effects),
             Purpose::VpcRanges => self.ranges_answered(result, now, effects),
+            Purpose::Orphans => self.orphans_answered(result, now),
+            Purpose::Sweep { eni } => self.swept(eni, result, now),
             Purpose::Assign { eni, amount, cause } => {
                 self.assigned(&eni, (amount, cause), result, now, effects);
             }
@@ -219,7 +247,7 @@ impl NodeState {
             Purpose::Groups { eni, groups } => {
                 if let Err(error) = &result {
                     // A group that EC2 does not take must not keep the ENI from anything else.
-                    self.pushback.failed(call.api, error.clone(), now, self.next_op);
+                    self.restraint.pushback.failed(call.api, error.clone(), now, self.next_op);
                 }
                 if let (Ok(_), Some(eni)) = (&result, self.enis.get_mut(&eni)) {
                     eni.security_groups = groups;
@@ -228,9 +256,15 @@ impl NodeState {
                 self.journal_eni(&eni, effects);
             }
             Purpose::Detach { eni } => match unless_gone(result) {
-                Err(error) => self.eni_call_done(&eni, call.api, Err(error), now),
+                Err(error) => {
+                    if let Some(eni) = self.enis.get_mut(&eni) {
+                        eni.recallable &= error.kind != CloudErrorKind::Unavailable;
+                    }
+                    self.eni_call_done(&eni, call.api, Err(error), now);
+                }
                 Ok(()) => {
                     if let Some(eni) = self.enis.get_mut(&eni) {
+                        eni.recallable = false;
                         eni.phase = Phase::Leaving(Leaving::Deleting);
                     }
                     self.eni_call_done(&eni, call.api, Ok(()), now);
@@ -260,7 +294,7 @@ impl NodeState {
                 eni.blocked_until = now + delay(eni.failures, chance);
                 match error.kind {
                     CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Denied => {
-                        self.pushback.failed(api, error, now, chance);
+                        self.restraint.pushback.failed(api, error, now, chance);
                     }
                     CloudErrorKind::NoFreeAddresses
                     | CloudErrorKind::NoFreeBlocks
@@ -334,6 +368,7 @@ impl NodeState {
                 CloudReply::Enis(_)
                 | CloudReply::VpcRanges(_)
                 | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
                 | CloudReply::Created(_)
                 | CloudReply::Assigned(_)
                 | CloudReply::Done,
@@ -347,7 +382,7 @@ impl NodeState {
                     CloudErrorKind::Conflict => eni.seat = seat.unwrap_or(eni.seat),
                     CloudErrorKind::LimitExceeded | CloudErrorKind::Rejected => {
                         eni.phase = Phase::Leaving(Leaving::Deleting);
-                        self.pushback.failed(API, error.clone(), now, self.next_op);
+                        self.restraint.pushback.failed(API, error.clone(), now, self.next_op);
                     }
                     // Deleting what is gone costs one call, and leaks nothing when it is not.
                     CloudErrorKind::Gone if failures >= MAX_GONE => {
@@ -382,6 +417,7 @@ impl NodeState {
                 eni.failures = 0;
                 eni.blocked_until = Timestamp(0);
                 eni.set_up = true;
+                eni.set_up_at = now;
                 if eni.phase.is_coming() {
                     eni.phase = Phase::Ready;
                     eni.last_use = now;
@@ -395,6 +431,7 @@ impl NodeState {
                     self.asking.stale = true;
                     self.journal_eni(&id, effects);
                 }
+                self.mended(&Part::Eni(id.clone()));
                 self.advance_eni(&id, now, effects);
                 self.serve_waiters(now, effects);
             }

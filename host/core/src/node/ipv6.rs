@@ -27,12 +27,14 @@ impl NodeState {
         if !self.config.families.ipv6()
             || under_way
             || self.ipv6_unsure.is_some()
-            || !self.pushback.permits(ASSIGN, now)
+            || !self.may_ask(ASSIGN, self.urgency(), now)
         {
             return;
         }
         // Whether the subnet has IPv6 at all is asked first, if EC2 tells.
-        if self.subnets.is_empty() && self.pushback.permits(Api::DescribeSubnets, now) {
+        let tells = !self.restraint.pushback.is_failing(Api::DescribeSubnets)
+            && !self.restraint.has_stopped_calling();
+        if self.subnets.is_empty() && tells {
             return;
         }
         let primary = self.enis.get(&self.identity.primary_eni);
@@ -41,7 +43,7 @@ impl NodeState {
         }
         let eni = self.identity.primary_eni.clone();
         let call = CloudCall::Assign { eni: eni.clone(), supply: Amount::Ipv6Prefixes(1) };
-        self.call(Purpose::AssignIpv6 { eni }, call, effects);
+        self.call(Purpose::AssignIpv6 { eni }, call, now, effects);
     }
 
     pub(super) fn ipv6_assigned(
@@ -65,6 +67,7 @@ impl NodeState {
                 | CloudReply::Enis(_)
                 | CloudReply::VpcRanges(_)
                 | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
                 | CloudReply::Created(_)
                 | CloudReply::Attached(_)
                 | CloudReply::Done,
@@ -73,7 +76,7 @@ impl NodeState {
                 if error.kind == CloudErrorKind::Unavailable {
                     self.unsure_of_ipv6(now);
                 }
-                self.pushback.failed(ASSIGN, error, now, self.next_op);
+                self.restraint.pushback.failed(ASSIGN, error, now, self.next_op);
             }
         }
     }

@@ -7,7 +7,7 @@ use ipnet::{IpNet, Ipv6Net};
 
 use super::{NodeState, delay};
 use crate::cloud::{CloudError, CloudSubnet, VpcRanges};
-use crate::event::{Api, CloudReply, Effect, OpId, Record};
+use crate::event::{Api, CloudReply, Effect, OpId, Part, Record};
 use crate::time::Timestamp;
 use crate::wiring::{Families, Ingress, NodeWiring};
 
@@ -17,8 +17,10 @@ pub(super) struct Kernel {
     told: Option<NodeWiring>,
     /// Whether something that it depends on may have changed since.
     stale: bool,
+    told_at: Timestamp,
     telling: Option<(OpId, NodeWiring)>,
     failures: u32,
+    refusal: String,
     blocked_until: Timestamp,
 }
 
@@ -26,6 +28,26 @@ impl Kernel {
     /// Something that the kernel should know may have changed.
     pub(super) fn changed(&mut self) {
         self.stale = true;
+    }
+
+    /// What the kernel has been told and took.
+    pub(super) fn told(&self) -> Option<NodeWiring> {
+        self.told.clone().filter(|_| self.telling.is_none())
+    }
+
+    /// The kernel differs from what it was told before `asked`: it is told again. Says whether it is.
+    pub(super) fn drifted(&mut self, asked: Timestamp) -> bool {
+        if self.telling.is_some() || self.told_at >= asked {
+            return false;
+        }
+        self.told = None;
+        self.stale = true;
+        true
+    }
+
+    /// What the kernel said, when it has refused as many times in a row.
+    pub(super) fn refusal(&self, times: u32) -> Option<&str> {
+        (self.failures >= times).then_some(self.refusal.as_str())
     }
 
     pub(super) fn is_busy(&self) -> bool {
@@ -116,9 +138,12 @@ impl NodeState {
         match result {
             Ok(()) => {
                 self.kernel.told = Some(wiring);
+                self.kernel.told_at = now;
                 self.kernel.failures = 0;
+                self.mended(&Part::Node);
             }
-            Err(_) => {
+            Err(why) => {
+                self.kernel.refusal = why;
                 self.kernel.told = None;
                 self.kernel.stale = true;
                 self.kernel.failures = self.kernel.failures.saturating_add(1);
@@ -145,12 +170,13 @@ impl NodeState {
                 CloudReply::VpcRanges(_)
                 | CloudReply::Enis(_)
                 | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
                 | CloudReply::Created(_)
                 | CloudReply::Attached(_)
                 | CloudReply::Assigned(_)
                 | CloudReply::Done,
             ) => {}
-            Err(error) => self.pushback.failed(Api::Metadata, error, now, self.next_op),
+            Err(error) => self.restraint.pushback.failed(Api::Metadata, error, now, self.next_op),
         }
     }
 

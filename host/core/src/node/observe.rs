@@ -9,10 +9,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::enis::leases_of;
-use super::{Cards, LINGER, LOOKS_APART, NodeState, OBSERVE_EVERY, Provisioning, Purpose};
+use super::{Cards, LINGER, NodeState, OBSERVE_EVERY, Provisioning, Purpose, RETURNED_MEMORY};
 use crate::cloud::{CloudEni, CloudError, EniAttachment};
 use crate::eni::{Eni, Leaving, MISSES, Phase};
-use crate::event::{Api, CloudCall, CloudReply, Effect, KernelView};
+use crate::event::{Api, CloudCall, CloudReply, Effect};
 use crate::ids::{EniId, SecurityGroupId, SubnetId};
 use crate::lease::{Lease, LeaseState};
 use crate::report::{Quarantine, Why};
@@ -30,33 +30,67 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Failures in a row after which a subnet is left alone for its whole time, whatever EC2 reports.
 const LAST_CHANCE: u32 = 3;
 
+/// What is looked at in EC2, out of one budget; in the order of importance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Look {
+    Enis,
+    Subnets,
+    Orphans,
+}
+
 impl NodeState {
     /// Looks at EC2 where a look is due.
     pub(super) fn look(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
-        if self.next_enis_look().is_some_and(|at| at <= now) {
-            self.observe_at = now + self.enis_look_every();
-            self.call(Purpose::Enis { asked: now }, self.enis_look(), effects);
-        }
-        if self.next_ranges_look().is_some_and(|at| at <= now) {
+        if self.next_ranges_look(now).is_some_and(|at| at <= now) {
             self.ranges_at = now + RANGES_EVERY;
-            self.call(Purpose::VpcRanges, CloudCall::VpcRanges, effects);
+            self.call(Purpose::VpcRanges, CloudCall::VpcRanges, now, effects);
         }
-        if self.next_subnets_look().is_some_and(|at| at <= now) {
-            self.subnets_at = now + SUBNETS_EVERY;
-            self.subnets_seen = now;
-            self.call(Purpose::Subnets, CloudCall::Subnets, effects);
+        // In a large cluster there is one call for all of these now and then: what has been due the longest has it.
+        let mut looks = [
+            (self.observe_at, Look::Enis),
+            (self.subnets_at, Look::Subnets),
+            (self.sweep_due(), Look::Orphans),
+        ];
+        looks.sort();
+        for (_, look) in looks {
+            if self.next_look(look, now).is_some_and(|at| at <= now) {
+                self.begin_look(look, now, effects);
+            }
+        }
+    }
+
+    fn next_look(&self, look: Look, now: Timestamp) -> Option<Timestamp> {
+        match look {
+            Look::Enis => self.next_enis_look(now),
+            Look::Subnets => self.next_subnets_look(now),
+            Look::Orphans => self.next_sweep(now),
+        }
+    }
+
+    fn begin_look(&mut self, look: Look, now: Timestamp, effects: &mut Vec<Effect>) {
+        match look {
+            Look::Enis => {
+                self.observe_at = now + self.enis_look_every();
+                self.call(Purpose::Enis { asked: now }, self.enis_look(), now, effects);
+            }
+            Look::Subnets => {
+                self.subnets_at = now + SUBNETS_EVERY;
+                self.subnets_seen = now;
+                self.call(Purpose::Subnets, CloudCall::Subnets, now, effects);
+            }
+            Look::Orphans => self.look_for_orphans(now, effects),
         }
     }
 
     /// When EC2 is looked at next; nothing while it is being looked at.
-    pub(super) fn looks_due(&self) -> impl Iterator<Item = Timestamp> {
-        let looks = [self.next_enis_look(), self.next_subnets_look(), self.next_ranges_look()];
+    pub(super) fn looks_due(&self, now: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let looks = [self.next_enis_look(now), self.next_subnets_look(now), self.next_ranges_look(now)];
         looks.into_iter().flatten()
     }
 
-    fn next_enis_look(&self) -> Option<Timestamp> {
+    fn next_enis_look(&self, now: Timestamp) -> Option<Timestamp> {
         let under_way = self.calls.values().any(|call| matches!(call.purpose, Purpose::Enis { .. }));
-        (!under_way).then(|| self.observe_at.max(self.pushback.until(self.enis_look().api())))
+        (!under_way).then(|| self.observe_at.max(self.looked_from(self.enis_look().api(), now)))
     }
 
     /// Who is asked about the node's ENIs.
@@ -75,15 +109,20 @@ impl NodeState {
         }
     }
 
-    fn next_ranges_look(&self) -> Option<Timestamp> {
+    fn next_ranges_look(&self, now: Timestamp) -> Option<Timestamp> {
         let under_way = self.calls.values().any(|call| matches!(call.purpose, Purpose::VpcRanges));
-        (!under_way).then(|| self.ranges_at.max(self.pushback.until(Api::Metadata)))
+        (!under_way).then(|| self.ranges_at.max(self.looked_from(Api::Metadata, now)))
     }
 
-    fn next_subnets_look(&self) -> Option<Timestamp> {
+    fn next_subnets_look(&self, now: Timestamp) -> Option<Timestamp> {
         let under_way = self.calls.values().any(|call| matches!(call.purpose, Purpose::Subnets));
         let unasked = self.config.provisioning == Provisioning::MetadataOnly;
-        (!under_way && !unasked).then(|| self.subnets_at.max(self.pushback.until(Api::DescribeSubnets)))
+        (!under_way && !unasked).then(|| self.subnets_at.max(self.looked_from(Api::DescribeSubnets, now)))
+    }
+
+    /// When a look may be made.
+    fn looked_from(&self, api: Api, now: Timestamp) -> Timestamp {
+        self.restraint.until(api, self.urgency(), now)
     }
 
     pub(super) fn enis_answered(
@@ -100,6 +139,7 @@ impl NodeState {
                 CloudReply::Enis(_)
                 | CloudReply::VpcRanges(_)
                 | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
                 | CloudReply::Created(_)
                 | CloudReply::Attached(_)
                 | CloudReply::Assigned(_)
@@ -110,7 +150,7 @@ impl NodeState {
             }
             Err(error) => {
                 self.look_again(now);
-                self.pushback.failed(self.enis_look().api(), error, now, self.next_op);
+                self.restraint.pushback.failed(self.enis_look().api(), error, now, self.next_op);
                 return;
             }
         };
@@ -140,6 +180,8 @@ impl NodeState {
             }
         }
         self.miss_absent(&enis, asked, now, effects);
+        let question = self.max_pods_question(now);
+        self.max_pods_asked.take_if(|asked| *asked != question);
         self.seen = true;
         self.asking.stale = true;
         self.serve_waiters(now, effects);
@@ -156,7 +198,7 @@ impl NodeState {
 
     /// Whether an ENI may be used for pods. The primary always may; one that nobody created for them only on a card
     /// that is in use.
-    fn may_manage(&self, cloud: &CloudEni) -> bool {
+    pub(super) fn may_manage(&self, cloud: &CloudEni) -> bool {
         let ours = || cloud.created_for_pods || self.enis.get(&cloud.id).is_some_and(Eni::is_ours);
         let default = self.instance_type.default_card;
         let seat = cloud.attachment.as_ref().map(|attachment| attachment.seat);
@@ -245,6 +287,8 @@ impl NodeState {
             Purpose::Enis { .. }
             | Purpose::Subnets
             | Purpose::VpcRanges
+            | Purpose::Orphans
+            | Purpose::Sweep { .. }
             | Purpose::Groups { .. }
             | Purpose::Create(_)
             | Purpose::Attach { .. }
@@ -295,6 +339,10 @@ impl NodeState {
                 continue;
             }
             match self.pool.get(*address) {
+                // It may have been given back just before this daemon began, and the view may not know.
+                None if self.resumed && asked < self.started + RETURNED_MEMORY => {
+                    self.observe_at = self.observe_at.min(self.started + RETURNED_MEMORY);
+                }
                 None => {
                     self.learn_address(found.clone(), now);
                     changed = true;
@@ -324,6 +372,11 @@ impl NodeState {
             if address.is_ipv4() && !listed.contains_key(&address) {
                 changed |= self.miss_address(address, now);
             }
+        }
+        // Of what a pod has on it EC2 may say what it wants: it does not go.
+        let whole = self.pool.on(&cloud.id).all(|lease| lease.missed == 0 || lease.state.holder().is_some());
+        if let Some(eni) = self.enis.get_mut(&cloud.id).filter(|_| whole && !unlisted) {
+            eni.confirmed_at = asked;
         }
         if changed {
             self.journal_eni(&cloud.id, effects);
@@ -360,7 +413,8 @@ impl NodeState {
         let believed = |eni: &&mut Eni| {
             let attached = match eni.phase {
                 Phase::Ready | Phase::Attaching { .. } | Phase::Leaving(Leaving::TearingDown) => true,
-                Phase::Created | Phase::Leaving(Leaving::Detaching | Leaving::Deleting) => false,
+                // What somebody else took over on its way in or out is theirs once it is not here.
+                Phase::Created | Phase::Leaving(Leaving::Detaching | Leaving::Deleting) => eni.hands_off,
             };
             attached && !eni.busy && asked >= eni.changed_at
         };
@@ -420,6 +474,7 @@ impl NodeState {
             Ok(
                 CloudReply::Enis(_)
                 | CloudReply::VpcRanges(_)
+                | CloudReply::Orphans(_)
                 | CloudReply::Created(_)
                 | CloudReply::Attached(_)
                 | CloudReply::Assigned(_)
@@ -427,7 +482,7 @@ impl NodeState {
             ) => {}
             Err(error) => {
                 self.subnets_at = now + LOOK_EVERY;
-                self.pushback.failed(Api::DescribeSubnets, error, now, self.next_op);
+                self.restraint.pushback.failed(Api::DescribeSubnets, error, now, self.next_op);
             }
         }
     }
@@ -442,72 +497,6 @@ impl NodeState {
         }
     }
 
-    /// Pods that the kernel routes to but the journal does not know keep their address out of service; pods
-    /// that the journal knows and the kernel does not have are let go.
-    pub(super) fn pods_observed(&mut self, view: KernelView, now: Timestamp, effects: &mut Vec<Effect>) {
-        self.let_go_of_lost_pods(&view, now, effects);
-        let mut pods = view.routed;
-        let cool_until = now + self.config.cooldown;
-        let odd = |lease: &&Lease| match lease.state {
-            LeaseState::Free => pods.contains_key(&lease.address),
-            LeaseState::Quarantined { holder: None, .. } => !pods.contains_key(&lease.address),
-            LeaseState::Quarantined { holder: Some(_), .. }
-            | LeaseState::Reserved(_)
-            | LeaseState::Bound(_)
-            | LeaseState::Unbinding(_)
-            | LeaseState::Cooling { .. }
-            | LeaseState::Returning => false,
-        };
-        let odd: Vec<IpAddr> = self.pool.iter().filter(odd).map(|lease| lease.address).collect();
-        for address in odd {
-            let host_veth = pods.get(&address).cloned();
-            self.pool.change(address, |lease| match host_veth {
-                Some(host_veth) => lease.quarantine(Quarantine::UnknownPod { host_veth }, now),
-                None => lease.trust(cool_until, now),
-            });
-        }
-        pods.retain(|address, _| {
-            let known = self.pool.get(*address).is_some_and(|lease| lease.state.holder().is_some());
-            !known && !self.pool.uses_node_local(*address)
-        });
-        self.strangers = pods;
-    }
-
-    /// Unwires pods whose sandbox went without a DEL: the kernel takes a veth along with its namespace, and
-    /// nobody else will say so.
-    ///
-    /// Both the route and the link must be missing, in two looks in a row, without kernel work on the pod in
-    /// between: a route that somebody deleted is drift, not the end of a pod. Links of another prefix than
-    /// today's are not looked for.
-    fn let_go_of_lost_pods(&mut self, view: &KernelView, now: Timestamp, effects: &mut Vec<Effect>) {
-        let prefix = self.config.veth_prefix.as_str();
-        let unseen = self.pool.iter().filter(|lease| match &lease.state {
-            LeaseState::Bound(holder) if holder.wiring.key() == lease.address => {
-                let host_veth = holder.wiring.first.host_veth.as_str();
-                let there = view.routed.contains_key(&lease.address) || view.veths.contains(host_veth);
-                host_veth.starts_with(prefix) && !self.working.contains(&lease.address) && !there
-            }
-            LeaseState::Free
-            | LeaseState::Reserved(_)
-            | LeaseState::Bound(_)
-            | LeaseState::Unbinding(_)
-            | LeaseState::Cooling { .. }
-            | LeaseState::Returning
-            | LeaseState::Quarantined { .. } => false,
-        });
-        let first_unseen = |address| self.unseen.get(&address).copied().unwrap_or(now);
-        self.unseen = unseen.map(|lease| (lease.address, first_unseen(lease.address))).collect();
-        let lost: Vec<IpAddr> = self
-            .unseen
-            .iter()
-            .filter(|(_, since)| now.since(**since) >= LOOKS_APART)
-            .map(|(address, _)| *address)
-            .collect();
-        for address in lost {
-            self.unwire(address, now, effects);
-        }
-    }
-
     /// One ENI of the node.
     pub fn eni(&self, id: &EniId) -> Option<&Eni> {
         self.enis.get(id)
@@ -517,8 +506,9 @@ impl NodeState {
 /// EC2 has not listed the address for long enough. Unused, it can go; used, it is quarantined.
 fn missing_for_good(lease: &mut Lease, now: Timestamp) -> bool {
     match &lease.state {
-        LeaseState::Free | LeaseState::Cooling { .. } | LeaseState::Returning => true,
-        LeaseState::Quarantined { holder: None, .. } => true,
+        LeaseState::Free | LeaseState::Returning | LeaseState::Quarantined { holder: None, .. } => true,
+        // It goes when it has cooled down: a view that lied would teach it again as free before.
+        LeaseState::Cooling { .. } => false,
         LeaseState::Bound(_) => {
             let why = Quarantine::NotInCloud { eni: lease.eni.clone() };
             lease.quarantine(why, now).is_err()

@@ -45,7 +45,8 @@ impl NodeState {
                 Some(excluded) => !excluded,
                 // Its subnet's tags are asked for first, if EC2 tells.
                 None => {
-                    self.pushback.is_failing(Api::DescribeSubnets)
+                    self.restraint.pushback.is_failing(Api::DescribeSubnets)
+                        || self.restraint.has_stopped_calling()
                         || self.config.provisioning == Provisioning::MetadataOnly
                 }
             },

@@ -50,7 +50,9 @@ impl NodeState {
     fn add_again(&mut self, address: IpAddr, waiter: &Waiter, effects: &mut Vec<Effect>) {
         let idle = !self.working.contains(&address);
         match self.pool.get(address).map(|lease| &lease.state) {
-            Some(LeaseState::Bound(holder)) if idle => {
+            Some(LeaseState::Bound(holder) | LeaseState::Quarantined { holder: Some(holder), .. })
+                if idle =>
+            {
                 let wiring = holder.wiring.clone();
                 self.wire(address, waiter.ticket, wiring, effects);
             }
@@ -104,6 +106,10 @@ impl NodeState {
 
     /// The addresses of a pod's first interface; `None` while it has to wait for one of them.
     fn pick_all(&self, nics: Nics) -> Option<Picked> {
+        // Until the kernel has been seen, an address that looks free may be that of a pod nobody remembers.
+        if !self.reconcile.has_begun() {
+            return None;
+        }
         let families = self.config.families;
         let default = self.instance_type.default_card;
         let elsewhere = || self.overflow().filter(|_| nics == Nics::One);
@@ -157,6 +163,7 @@ impl NodeState {
             pod: waiter.pod,
             wiring: wiring.clone(),
             asked: waiter.asked,
+            netns: waiter.netns,
         };
         for address in wiring.leased() {
             if let IpAddr::V6(address) = address {
@@ -287,7 +294,7 @@ impl NodeState {
     }
 
     /// Kernel work that is done, unless it is not under way or of another kind.
-    fn take_pod_work(&mut self, op: OpId, expected: impl Fn(&PodWork) -> bool) -> Option<PodWork> {
+    pub(super) fn take_pod_work(&mut self, op: OpId, expected: impl Fn(&PodWork) -> bool) -> Option<PodWork> {
         if !self.pod_work.get(&op).is_some_and(expected) {
             return None;
         }
@@ -338,7 +345,7 @@ impl NodeState {
                 self.pod_work.insert(op, PodWork::Unwire { address });
                 effects.push(Effect::Unwire { op, wiring });
             }
-            Some(Err(_)) | None => self.deleted(address, &Answer::Deleted, effects),
+            Some(Err(_)) | None => self.deleted(address, Ok(()), effects),
         }
     }
 
@@ -350,24 +357,24 @@ impl NodeState {
         effects: &mut Vec<Effect>,
     ) {
         let Some(PodWork::Unwire { address }) = self.take_pod_work(op, PodWork::is_unwire) else { return };
-        let answer = match result {
-            Ok(()) => {
-                self.demand.pod_removed(now);
-                self.free_up(address, now + self.config.cooldown, now, effects);
-                Answer::Deleted
+        if result.is_ok() {
+            self.demand.pod_removed(now);
+            self.free_up(address, now + self.config.cooldown, now, effects);
+        } else {
+            // Still the pod's: the runtime repeats its DEL.
+            for leased in self.leased_with(address) {
+                self.pool.change(leased, |lease| lease.keep(now));
             }
-            Err(why) => {
-                // Still the pod's: the runtime repeats its DEL.
-                for leased in self.leased_with(address) {
-                    self.pool.change(leased, |lease| lease.keep(now));
-                }
-                Answer::Refused(Refusal::Kernel { address, why })
-            }
-        };
-        self.deleted(address, &answer, effects);
+        }
+        self.deleted(address, result, effects);
     }
 
-    fn deleted(&mut self, address: IpAddr, answer: &Answer, effects: &mut Vec<Effect>) {
+    fn deleted(&mut self, address: IpAddr, result: Result<(), String>, effects: &mut Vec<Effect>) {
+        self.collected(address, result.as_ref().copied().map_err(String::as_str), effects);
+        let answer = match result {
+            Ok(()) => Answer::Deleted,
+            Err(why) => Answer::Refused(Refusal::Kernel { address, why }),
+        };
         for ticket in self.deleting.remove(&address).unwrap_or_default() {
             effects.push(Effect::Answer { ticket, answer: answer.clone() });
         }
@@ -443,12 +450,18 @@ struct Picked {
 impl PodWork {
     fn address(&self) -> IpAddr {
         match self {
-            PodWork::Wire { address, .. } | PodWork::Unwire { address } => *address,
+            PodWork::Wire { address, .. } | PodWork::Unwire { address } | PodWork::Repair { address } => {
+                *address
+            }
         }
     }
 
     fn is_wire(&self) -> bool {
         matches!(self, PodWork::Wire { .. })
+    }
+
+    pub(super) fn is_repair(&self) -> bool {
+        matches!(self, PodWork::Repair { .. })
     }
 
     fn is_unwire(&self) -> bool {

@@ -1,12 +1,13 @@
 //! EC2 pushes back: what failed is tried again later, and later each time, without holding up the rest.
 //!
-//! Every API waits for itself: a denied give-back must not keep a pod from its address. Only throttling
-//! holds all of them, because the account's budget is shared.
+//! Every API waits for itself: a denied give-back must not keep a pod from its address. What throttling means for
+//! the APIs that EC2 meters together is [`Budget`](crate::budget::Budget)'s.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::delay;
+use super::BACKOFF;
+use crate::budget::decorrelated;
 use crate::cloud::{CloudError, CloudErrorKind};
 use crate::event::Api;
 use crate::time::Timestamp;
@@ -26,7 +27,7 @@ const GROWTH: [Api; 6] = [
 /// One API that failed last time.
 #[derive(Clone, Debug)]
 struct Failing {
-    failures: u32,
+    waits: Duration,
     until: Timestamp,
     error: CloudError,
 }
@@ -36,19 +37,17 @@ struct Failing {
 pub(super) struct Pushback {
     failing: BTreeMap<Api, Failing>,
     throttled_at: Option<Timestamp>,
-    throttled_until: Timestamp,
 }
 
 impl Pushback {
     /// A call of `api` failed for a reason that is not its arguments'.
     pub(super) fn failed(&mut self, api: Api, error: CloudError, now: Timestamp, chance: u64) {
-        let failures = self.failing.get(&api).map_or(0, |failing| failing.failures).saturating_add(1);
-        let until = now + delay(failures, chance);
+        let before = self.failing.get(&api).map_or(BACKOFF.0, |failing| failing.waits);
+        let waits = decorrelated(before, BACKOFF.0, BACKOFF.1, chance);
         if error.kind == CloudErrorKind::Throttled {
             self.throttled_at = Some(now);
-            self.throttled_until = self.throttled_until.max(until);
         }
-        self.failing.insert(api, Failing { failures, until, error });
+        self.failing.insert(api, Failing { waits, until: now + waits, error });
     }
 
     /// A call of `api` went well.
@@ -65,12 +64,7 @@ impl Pushback {
 
     /// When `api` may be called; a time in the past when it may be called now.
     pub(super) fn until(&self, api: Api) -> Timestamp {
-        self.failing.get(&api).map_or(self.throttled_until, |failing| failing.until.max(self.throttled_until))
-    }
-
-    /// Whether `api` may be called now.
-    pub(super) fn permits(&self, api: Api, now: Timestamp) -> bool {
-        self.until(api) <= now
+        self.failing.get(&api).map_or(Timestamp(0), |failing| failing.until)
     }
 
     /// Whether `api` failed when it was last called.
@@ -85,8 +79,7 @@ impl Pushback {
 
     /// The next time at which something may be tried again.
     pub(super) fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        let own = self.failing.values().map(|failing| failing.until);
-        own.chain([self.throttled_until]).filter(|until| *until > now).min()
+        self.failing.values().map(|failing| failing.until).filter(|until| *until > now).min()
     }
 
     /// When EC2 last throttled.

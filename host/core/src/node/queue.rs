@@ -13,6 +13,7 @@ pub(super) struct Waiter {
     pub(super) attachment: Attachment,
     pub(super) pod: Option<PodName>,
     pub(super) nics: Nics,
+    pub(super) netns: Option<String>,
     pub(super) asked: Timestamp,
     pub(super) deadline: Timestamp,
 }

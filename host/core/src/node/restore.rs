@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{Config, Creation, LINGER, NodeState};
 use crate::cloud::NodeIdentity;
@@ -56,13 +57,24 @@ impl NodeState {
         now: Timestamp,
     ) -> (Self, Vec<Effect>) {
         let mut node = Self::new(config, identity, instance_type, now);
-        let mut creating: BTreeMap<String, Creation> = BTreeMap::new();
-        for record in records {
-            node.apply(record, &mut creating, now);
+        if !records.is_empty() {
+            node.resumed = true;
+            let (budget, instance) = (node.config.budget.clone(), node.identity.instance.clone());
+            node.restraint.resume(&budget, &instance, now);
         }
+        let mut creating: BTreeMap<String, Creation> = BTreeMap::new();
+        // What is restored was so before anybody looks.
+        let before = now - Duration::from_millis(1);
+        for record in records {
+            node.apply(record, &mut creating, before);
+        }
+        // What served pods a moment ago is given the time to grow.
+        node.has_served = node.pool.pods() > 0;
         node.unresolved = creating.into_values().collect();
         for eni in node.enis.values_mut() {
             eni.in_doubt = node.pool.counts_on(&eni.id).returning > 0;
+            // The daemon before this one may have asked until just now.
+            eni.changed_at = now;
         }
         let mut effects = Vec::new();
         node.advance_enis(now, &mut effects);
@@ -108,7 +120,8 @@ impl NodeState {
                     self.pool.learn(Lease::free((*address).into(), eni.id.clone(), why, now));
                 }
                 let ipv6_prefixes = self.enis.get(&eni.id).map(|known| known.ipv6_prefixes.clone());
-                let eni = Eni { ipv6_prefixes: ipv6_prefixes.unwrap_or_default(), ..eni.clone() };
+                let eni = Eni { ipv6_prefixes: ipv6_prefixes.unwrap_or_default(), ..eni.clone() }
+                    .no_later_than(now);
                 self.enis.insert(eni.id.clone(), eni);
             }
             Record::Delegated { eni, prefixes, ipv6_prefixes, origins } => {
@@ -157,9 +170,11 @@ impl NodeState {
                 }
             }
             Record::Bound { address, at } => {
-                // The reservation stands before it, or the record belongs to an ENI that is gone.
+                // The reservation stands before it, or the record belongs to an ENI that is gone. A wall clock that
+                // stepped back since must not make the pod younger than any look at it.
+                let at = (*at).min(now);
                 for leased in self.leased_with(*address) {
-                    self.pool.change(leased, |lease| lease.bind(*at));
+                    self.pool.change(leased, |lease| lease.bind(at));
                 }
             }
             Record::Released { address, cool_until } => {

@@ -7,7 +7,9 @@ use super::{
     Creation, CustomNetworking, LINGER, NodeState, Provisioning, Purpose, RELEASE_EVERY, RETURNED_MEMORY,
     delay,
 };
+use crate::budget::Priority;
 use crate::cloud::{Assigned, CloudError, CloudErrorKind, CloudSubnet, NewEni, Supply as Amount};
+use crate::degraded::Degraded;
 use crate::eni::{Eni, Leaving, Phase};
 use crate::event::{Api, CloudCall, CloudReply, Effect, Nics, Record};
 use crate::ids::{EniId, SubnetId};
@@ -23,6 +25,7 @@ const ASSIGN: Api = Api::AssignPrivateIpAddresses;
 const ATTACH: Api = Api::AttachNetworkInterface;
 const CREATE: Api = Api::CreateNetworkInterface;
 const DELETE: Api = Api::DeleteNetworkInterface;
+const DETACH: Api = Api::DetachNetworkInterface;
 const UNASSIGN: Api = Api::UnassignPrivateIpAddresses;
 /// How often subnets are looked at while a pod is short of an address that none of them had.
 const STARVED_LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -33,12 +36,15 @@ impl NodeState {
         if !self.seen || self.config.provisioning != Provisioning::Full {
             return;
         }
-        if self.pushback.permits(CREATE, now) {
-            while let Some(creation) = self.unresolved.pop() {
-                self.ask_for_eni(creation, effects);
-            }
+        // What may exist already is asked about first.
+        while self.may_ask(CREATE, Priority::Pod, now) {
+            let Some(creation) = self.unresolved.pop() else { break };
+            self.ask_for_eni(creation, now, effects);
         }
         self.supply_ipv6(now, effects);
+        if !self.queue.is_empty() {
+            self.call_back_enis(now, effects);
+        }
         if self.config.cordoned {
             return;
         }
@@ -67,8 +73,12 @@ impl NodeState {
         if may_release {
             let supply = self.supply(card, now);
             if let Some(step) = plan::release(&supply, &band, now) {
-                let cause = self.surplus(card, &step, &supply, &band);
-                self.take(card, step, cause, now, effects);
+                if self.may_take(&step, now) {
+                    let cause = self.surplus(card, &step, &supply, &band);
+                    self.take(card, step, cause, now, effects);
+                } else {
+                    self.seek_confirmation(now);
+                }
             }
         }
     }
@@ -142,22 +152,57 @@ impl NodeState {
         self.band.as_ref().map(|decision| decision.reference(Kind::WarmPool))
     }
 
-    fn take(&mut self, card: u32, step: Step, cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
+    /// ENIs that have not been detached yet serve the pods that wait, if they may.
+    fn call_back_enis(&mut self, now: Timestamp, effects: &mut Vec<Effect>) {
+        let called = |eni: &&Eni| eni.recallable && !eni.busy && self.takes_pods(eni) && !eni.hands_off;
+        let called: Vec<EniId> = self.enis.values().filter(called).map(|eni| eni.id.clone()).collect();
+        for eni in called {
+            self.keep(&eni, now, effects);
+        }
+    }
+
+    /// Whether detaching is not withheld; its turn in the budget may come later.
+    fn may_detach(&self, now: Timestamp) -> bool {
+        self.restraint.mode(now) == Degraded::No && self.restraint.pushback.until(DETACH) <= now
+    }
+
+    /// Whether journal, kernel and EC2 agree that nobody uses what would go. An address that the kernel shows in use has
+    /// left service when that was seen, and is not among those that go.
+    fn may_take(&self, step: &Step, now: Timestamp) -> bool {
         match step {
-            Step::Assign { eni, amount } => self.assign(eni, amount, cause, effects),
+            Step::Assign { .. } | Step::Create { .. } => true,
+            Step::Unassign { eni, .. } => self.is_confirmed(eni, now),
+            // A look from before the last pod left says nothing about it.
+            Step::Remove { eni } => {
+                let last_use = self.enis.get(eni).map_or(now, |eni| eni.last_use);
+                let after = self.reconcile.seen().is_some_and(|seen| seen > last_use);
+                after && self.is_confirmed(eni, now) && !self.has_strangers(eni)
+            }
+        }
+    }
+
+    fn take(&mut self, card: u32, step: Step, cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
+        let urgency = self.urgency();
+        match step {
+            // An earlier step may have been the last that the budget allows.
+            Step::Assign { .. } if !self.may_ask(ASSIGN, urgency, now) => {}
+            Step::Create { .. } if !self.may_ask(CREATE, urgency, now) => {}
+            Step::Assign { eni, amount } => self.assign(eni, amount, cause, now, effects),
             Step::Create { amount } => self.create(card, amount, cause, now, effects),
             Step::Unassign { eni, amount, which } => {
                 let by = match which {
                     Which::Stale => now - Duration::from_millis(self.band_of(card).release_after_ms),
                     Which::Unused => now,
                 };
+                // What became free after the kernel was looked at is not known to be unused.
+                let by = by.min(self.reconcile.seen().unwrap_or_default() - Duration::from_millis(1));
                 self.give_back(&eni, (amount, by), cause, now, effects);
             }
             Step::Remove { eni } => self.remove(&eni, cause, now, effects),
         }
     }
 
-    fn assign(&mut self, id: EniId, amount: Amount, cause: Cause, effects: &mut Vec<Effect>) {
+    fn assign(&mut self, id: EniId, amount: Amount, cause: Cause, now: Timestamp, effects: &mut Vec<Effect>) {
         let Some(eni) = self.enis.get(&id) else { return };
         let free =
             self.subnets.iter().find(|subnet| subnet.id == eni.subnet).map(|subnet| self.room_in(subnet));
@@ -166,7 +211,7 @@ impl NodeState {
         eni.busy = true;
         eni.in_flight = Some(amount);
         let call = CloudCall::Assign { eni: id.clone(), supply: amount };
-        self.call(Purpose::Assign { eni: id, amount, cause }, call, effects);
+        self.call(Purpose::Assign { eni: id, amount, cause }, call, now, effects);
     }
 
     fn create(
@@ -205,13 +250,13 @@ impl NodeState {
             tags,
             client_token: format!("enid-{instance}-{}-{}", self.started.0, self.tokens),
         };
-        self.ask_for_eni(Creation { new, seat, cause, doubt: None }, effects);
+        self.ask_for_eni(Creation { new, seat, cause, doubt: None }, now, effects);
     }
 
-    pub(super) fn ask_for_eni(&mut self, creation: Creation, effects: &mut Vec<Effect>) {
+    pub(super) fn ask_for_eni(&mut self, creation: Creation, now: Timestamp, effects: &mut Vec<Effect>) {
         effects.push(Effect::Journal(vec![creation.record()]));
         let call = CloudCall::Create(creation.new.clone());
-        self.call(Purpose::Create(creation), call, effects);
+        self.call(Purpose::Create(creation), call, now, effects);
     }
 
     /// Where a new ENI of a card goes and what its slots are filled with: the first eligible subnet that has what the
@@ -249,6 +294,8 @@ impl NodeState {
             Purpose::Enis { .. }
             | Purpose::Subnets
             | Purpose::VpcRanges
+            | Purpose::Orphans
+            | Purpose::Sweep { .. }
             | Purpose::Attach { .. }
             | Purpose::Mark { .. }
             | Purpose::Groups { .. }
@@ -282,6 +329,10 @@ impl NodeState {
             }
             Amount::Ipv6Prefixes(_) => Vec::new(),
         };
+        if going.is_empty() {
+            self.seek_confirmation(now);
+            return;
+        }
         for address in going {
             self.pool.change(address, |lease| lease.give_back(now));
         }
@@ -298,6 +349,7 @@ impl NodeState {
         }
         if let Some(eni) = self.enis.get_mut(id) {
             eni.phase = Phase::Leaving(Leaving::TearingDown);
+            eni.recallable = true;
             eni.failures = 0;
             eni.going = Some(Why::GivenBack { call: DELETE.name().to_owned(), cause });
         }
@@ -310,9 +362,10 @@ impl NodeState {
         let mut enis: Vec<&Eni> = self.enis.values().filter(|eni| self.is_on(eni.seat, card)).collect();
         enis.sort_by_key(|eni| eni.seat);
         let calls = CallsPermitted {
-            assign: self.pushback.permits(ASSIGN, now),
-            assign_later: !self.pushback.denied(ASSIGN),
-            unassign: self.pushback.permits(UNASSIGN, now),
+            assign: self.may_ask(ASSIGN, self.urgency(), now),
+            assign_later: !self.restraint.pushback.denied(ASSIGN),
+            unassign: self.may_ask(UNASSIGN, Priority::Spare, now),
+            detach: self.may_detach(now),
         };
         let place = self.place_for_new_eni(card);
         let coming = self.creations().filter(|creation| self.is_on(creation.seat, card));
@@ -397,7 +450,8 @@ impl NodeState {
                 && !eni.is_primary()
                 && !eni.busy
                 && !eni.hands_off
-                && counts.returning == 0,
+                && counts.returning == 0
+                && calls.detach,
             open: calm && calls.assign && subnet_has_room,
             gives: calm && calls.unassign,
             busy: eni.serves()
@@ -416,8 +470,10 @@ impl NodeState {
     }
 
     fn may_create(&self, card: u32, now: Timestamp) -> bool {
-        self.pushback.permits(CREATE, now)
-            && self.pushback.permits(ATTACH, now)
+        let urgency = self.urgency();
+        self.may_ask(CREATE, urgency, now)
+            // Attaching comes later, and so does its turn in the budget.
+            && self.restraint.pushback.until(ATTACH) <= now
             && self.free_seat(card).is_some()
     }
 
@@ -450,6 +506,7 @@ impl NodeState {
                 CloudReply::Enis(_)
                 | CloudReply::VpcRanges(_)
                 | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
                 | CloudReply::Attached(_)
                 | CloudReply::Assigned(_)
                 | CloudReply::Done,
@@ -459,7 +516,7 @@ impl NodeState {
                 let lost = error.kind == CloudErrorKind::Unavailable;
                 let doubt = if lost { Some(now + LINGER) } else { creation.doubt };
                 self.unresolved.push(Creation { doubt, ..creation });
-                self.pushback.failed(CREATE, error, now, self.next_op);
+                self.restraint.pushback.failed(CREATE, error, now, self.next_op);
             }
             Err(error) => {
                 let NewEni { subnet, supply, client_token, .. } = creation.new;
@@ -474,7 +531,9 @@ impl NodeState {
                     | CloudErrorKind::Gone
                     | CloudErrorKind::Denied
                     | CloudErrorKind::Rejected
-                    | CloudErrorKind::Unavailable => self.pushback.failed(CREATE, error, now, self.next_op),
+                    | CloudErrorKind::Unavailable => {
+                        self.restraint.pushback.failed(CREATE, error, now, self.next_op)
+                    }
                 }
             }
         }
@@ -515,6 +574,7 @@ impl NodeState {
                 CloudReply::Enis(_)
                 | CloudReply::VpcRanges(_)
                 | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
                 | CloudReply::Created(_)
                 | CloudReply::Attached(_)
                 | CloudReply::Done,
@@ -531,10 +591,10 @@ impl NodeState {
                 CloudErrorKind::Unavailable => {
                     // They may have been assigned: look before asking again.
                     self.observe_at = now;
-                    self.pushback.failed(ASSIGN, error, now, self.next_op);
+                    self.restraint.pushback.failed(ASSIGN, error, now, self.next_op);
                 }
                 CloudErrorKind::Throttled | CloudErrorKind::Denied | CloudErrorKind::Rejected => {
-                    self.pushback.failed(ASSIGN, error, now, self.next_op);
+                    self.restraint.pushback.failed(ASSIGN, error, now, self.next_op);
                 }
             },
         }
@@ -570,12 +630,12 @@ impl NodeState {
                     for address in addresses {
                         self.pool.change(address, |lease| lease.stay(now));
                     }
-                    self.pushback.failed(UNASSIGN, error, now, chance);
+                    self.restraint.pushback.failed(UNASSIGN, error, now, chance);
                     self.journal_eni(id, effects);
                 }
                 CloudErrorKind::Unavailable | CloudErrorKind::Throttled | CloudErrorKind::Denied => {
                     eni.in_doubt = true;
-                    self.pushback.failed(UNASSIGN, error, now, chance);
+                    self.restraint.pushback.failed(UNASSIGN, error, now, chance);
                 }
                 CloudErrorKind::NoFreeAddresses
                 | CloudErrorKind::NoFreeBlocks
@@ -626,4 +686,6 @@ struct CallsPermitted {
     /// Whether waiting helps when assigning is not permitted.
     assign_later: bool,
     unassign: bool,
+    /// Whether an ENI that is taken out of service now will leave soon.
+    detach: bool,
 }

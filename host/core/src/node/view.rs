@@ -7,15 +7,17 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use super::{CustomNetworking, NodeState, Provisioning, Purpose};
+use super::{CustomNetworking, NodeState, Provisioning, Purpose, Readiness};
 use crate::cloud::CloudError;
+use crate::degraded::Degraded;
 use crate::demand::BUCKET;
 use crate::eni::{Eni, Phase};
+use crate::event::Drift;
 use crate::ids::{DecisionId, EniId, SubnetId};
 use crate::lease::{Lease, LeaseState};
 use crate::limits::{Mode, PREFIX_ADDRESSES};
-use crate::plan::Supply;
-use crate::report::{Decision, WaitReason};
+use crate::plan::{self, Supply};
+use crate::report::{Decision, Quarantine, WaitReason};
 use crate::snapshot::{
     BlockUse, ClusterTag, Context, EniPhase, EniUse, Limits, MAX_BLOCKS, MAX_ENIS, MAX_SUBNETS,
     MaxPodsSnapshot, Pods, Pressure, RoleTag, SubnetSnapshot, SubnetUse, WarmPoolSnapshot,
@@ -38,6 +40,10 @@ pub struct Status {
     pub families: Families,
     /// Whether an ADD could be served at once.
     pub ready: bool,
+    /// What CNI STATUS and `/readyz` say.
+    pub readiness: Readiness,
+    /// What is not done while EC2 does not answer as it should.
+    pub withheld: WithheldStatus,
     /// Why EC2 cannot be reached or refuses, when it does: growth and giving back wait, ADDs are served
     /// from what is there.
     pub degraded: Option<String>,
@@ -53,6 +59,99 @@ pub struct Status {
     pub strategies: Vec<StrategyStatus>,
     /// EC2 calls made since the daemon started, by API name.
     pub calls: BTreeMap<&'static str, u64>,
+    /// The node's share of the account's calls, by class.
+    pub budget: Vec<BudgetStatus>,
+    /// ADDs that wait, the longest first; at most [`MAX_LISTED`].
+    pub waiters: Vec<WaiterStatus>,
+    /// Addresses out of service; at most [`MAX_LISTED`].
+    pub quarantined: Vec<QuarantineStatus>,
+    /// Delegated IPv4 prefixes and how they are used.
+    pub blocks: Vec<BlockStatus>,
+    /// The last look at the kernel.
+    pub kernel: KernelStatus,
+    /// ENIs that this node's sweeps deleted because nobody owned them any more.
+    pub swept: u64,
+}
+
+/// Most of a kind that a status lists one by one; the pool's numbers count all.
+pub const MAX_LISTED: usize = 32;
+
+/// What is not done while EC2 does not answer as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct WithheldStatus {
+    /// Which calls are not made.
+    pub mode: Degraded,
+    /// For how long, seconds.
+    pub for_secs: u64,
+    /// Calls of the last two minutes that got no answer or were throttled, in thousandths.
+    pub failing_milli: u32,
+}
+
+/// A class of EC2 calls and what this node may still make of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct BudgetStatus {
+    /// The class.
+    pub class: &'static str,
+    /// Calls that may be made now, in thousandths.
+    pub left_milli: u32,
+    /// The most that can be saved up, in thousandths.
+    pub burst_milli: u32,
+    /// Calls per second that come in, in thousandths.
+    pub per_second_milli: u32,
+    /// What throttling has left of the share, in thousandths.
+    pub factor_milli: u32,
+}
+
+/// An ADD that waits.
+#[derive(Clone, Debug, Serialize)]
+pub struct WaiterStatus {
+    /// The pod, when the runtime named it.
+    pub pod: Option<String>,
+    /// The attachment.
+    pub attachment: String,
+    /// For how long, seconds.
+    pub for_secs: u64,
+    /// For what.
+    pub reason: WaitReason,
+}
+
+/// An address out of service.
+#[derive(Clone, Debug, Serialize)]
+pub struct QuarantineStatus {
+    /// The address.
+    pub address: IpAddr,
+    /// The pod that has it, as far as the journal knows.
+    pub pod: Option<String>,
+    /// Which views disagree.
+    pub why: Quarantine,
+    /// For how long, seconds.
+    pub for_secs: u64,
+}
+
+/// A delegated IPv4 prefix.
+#[derive(Clone, Debug, Serialize)]
+pub struct BlockStatus {
+    /// Its range.
+    pub range: Ipv4Net,
+    /// The ENI it is on.
+    pub eni: EniId,
+    /// Of its addresses, with pods.
+    pub bound: u32,
+    /// Of its addresses, cooling.
+    pub cooling: u32,
+}
+
+/// The last look at the kernel.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct KernelStatus {
+    /// How long ago it was asked for, seconds; `None` before the first.
+    pub looked_secs_ago: Option<u64>,
+    /// What differed then and is not mended yet; at most [`MAX_LISTED`].
+    pub drifts: Vec<Drift>,
+    /// Differences found since the daemon started.
+    pub found: u64,
+    /// Repairs that went well since the daemon started.
+    pub repaired: u64,
 }
 
 /// The pool in numbers.
@@ -74,6 +173,10 @@ pub struct PoolStatus {
     pub quarantined: u32,
     /// ADDs that wait.
     pub waiting: u32,
+    /// Addresses on their way.
+    pub coming: u32,
+    /// Ready addresses that the target asks for and the node does not have, nor has coming.
+    pub gap: u32,
     /// ENIs that may carry pods.
     pub max_enis: u32,
     /// The node's pod ceiling, where one is known.
@@ -243,10 +346,14 @@ impl NodeState {
             subnets: candidates.into_iter().map(|(_, subnet)| subnet).collect(),
             pressure: Pressure {
                 throttled: self
+                    .restraint
                     .pushback
                     .throttled_at()
                     .is_some_and(|at| now.since(at) < Duration::from_secs(60)),
-                budget_milli: if self.pushback.next(now).is_some() { 0 } else { 1000 },
+                budget_milli: match self.restraint.pushback.next(now) {
+                    Some(_) => 0,
+                    None => self.restraint.budget().left_milli(now).min(1000),
+                },
                 in_flight_enis: count(self.enis.values().filter(|eni| eni.is_coming(now)))
                     + count(self.creations()),
                 in_flight_addresses: supply.coming,
@@ -321,7 +428,11 @@ impl NodeState {
 
     /// Why an ADD would wait, or waits, now.
     pub fn wait_reason(&self, now: Timestamp) -> WaitReason {
-        let failing = self.pushback.against_growth();
+        let failing = self.restraint.pushback.against_growth();
+        if !self.reconcile.has_begun() {
+            let why = self.reconcile.refusal().map(str::to_owned);
+            return why.map_or(WaitReason::Starting, |why| WaitReason::Kernel { why });
+        }
         if !self.seen {
             return failing.map_or(WaitReason::Starting, |(error, until)| cloud_reason(error, until, now));
         }
@@ -359,6 +470,9 @@ impl NodeState {
         }
         let room = on_enis || supply.enis_counted < supply.max_enis;
         if room {
+            if let Some(reason) = self.reason_withheld(now) {
+                return reason;
+            }
             return match failing {
                 Some((error, until)) => cloud_reason(error, until, now),
                 None => self.reason_without_growth(&supply),
@@ -390,6 +504,8 @@ impl NodeState {
                 Purpose::Enis { .. }
                 | Purpose::Subnets
                 | Purpose::VpcRanges
+                | Purpose::Orphans
+                | Purpose::Sweep { .. }
                 | Purpose::AssignIpv6 { .. }
                 | Purpose::Groups { .. }
                 | Purpose::Mark { .. }
@@ -399,7 +515,7 @@ impl NodeState {
             }
         }
         let created = self.enis.values().any(|eni| eni.phase == Phase::Created);
-        if created && self.pushback.against_growth().is_none() { coming("attached") } else { None }
+        if created && self.restraint.pushback.against_growth().is_none() { coming("attached") } else { None }
     }
 
     /// Why there is room and nothing happens although EC2 does not fail.
@@ -418,7 +534,7 @@ impl NodeState {
 
     /// One screen about the node.
     pub fn status(&self, now: Timestamp) -> Status {
-        let pool = self.pool_status();
+        let pool = self.pool_status(now);
         let mut enis: Vec<_> = self.enis.values().collect();
         enis.sort_by_key(|eni| eni.seat);
         let order = self.subnet_order.as_ref().map_or(&[][..], |decision| decision.target.as_slice());
@@ -430,7 +546,9 @@ impl NodeState {
             mode: self.config.mode,
             families: self.config.families,
             ready,
-            degraded: self.pushback.any().map(ToString::to_string),
+            readiness: self.readiness(now),
+            withheld: self.withheld_status(now),
+            degraded: self.restraint.pushback.any().map(ToString::to_string),
             waiting_for: (!ready).then(|| self.wait_reason(now).to_string()),
             pool,
             enis: enis.into_iter().map(|eni| self.eni_status(eni)).collect(),
@@ -445,12 +563,20 @@ impl NodeState {
                 .collect(),
             strategies: self.strategies(),
             calls: self.call_counts.iter().map(|(api, count)| (api.name(), *count)).collect(),
+            budget: self.budget_status(now),
+            waiters: self.waiters(now),
+            quarantined: self.quarantined(now),
+            blocks: self.block_status(),
+            kernel: self.kernel_status(now),
+            swept: self.sweep.swept(),
         }
     }
 
     /// The pool in numbers.
-    pub fn pool_status(&self) -> PoolStatus {
+    pub fn pool_status(&self, now: Timestamp) -> PoolStatus {
         let counts = self.pool.counts();
+        let card = self.instance_type.default_card;
+        let supply = self.supply(card, now);
         PoolStatus {
             total: counts.total(),
             free: counts.free,
@@ -460,7 +586,9 @@ impl NodeState {
             cooling: counts.cooling,
             quarantined: counts.quarantined,
             waiting: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
-            max_enis: self.enis_for_pods(self.instance_type.default_card),
+            coming: supply.coming,
+            gap: plan::shortage(&supply, &self.band_of(card)).saturating_sub(supply.coming),
+            max_enis: self.enis_for_pods(card),
             max_pods: Some(self.max_pods_in_force()).filter(|max| *max != u32::MAX),
         }
     }
@@ -539,7 +667,7 @@ pub(super) fn address_status(lease: &Lease, now: Timestamp) -> AddressStatus {
         LeaseState::Unbinding(_) => "cooling when the kernel has unwired the pod".to_owned(),
         LeaseState::Cooling { until } => format!("free in {} s", until.since(now).as_secs_f64().ceil()),
         LeaseState::Returning => "leaves when EC2 confirms".to_owned(),
-        LeaseState::Quarantined { why, .. } => format!("stays out of service while {why}"),
+        LeaseState::Quarantined { why, .. } => format!("stays out of service while {why}; {}", why.way_out()),
     };
     let holder = lease.state.holder();
     AddressStatus {
