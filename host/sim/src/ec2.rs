@@ -45,7 +45,7 @@ use enid_core::limits::InstanceType;
 use enid_core::time::Timestamp;
 
 use addresses::Placement;
-use call::Call;
+use call::{Call, Made};
 use chance::Chance;
 use fault::{Fault, FaultKind, Faults, TooManyFaults};
 use instance::Instance;
@@ -165,6 +165,7 @@ pub struct Ec2 {
     denied: BTreeSet<Call>,
     budget: Budget,
     calls: BTreeMap<&'static str, u64>,
+    log: Option<Vec<Made>>,
 }
 
 impl Ec2 {
@@ -188,6 +189,7 @@ impl Ec2 {
             denied: BTreeSet::new(),
             budget: Budget::default(),
             calls: BTreeMap::new(),
+            log: None,
         }
     }
 
@@ -255,6 +257,16 @@ impl Ec2 {
     /// Calls so far by API, refused ones included. World set-up is not counted.
     pub fn calls(&self) -> BTreeMap<&'static str, u64> {
         self.calls.clone()
+    }
+
+    /// From now on every call is kept, until [`Ec2::log`] takes them.
+    pub fn keep_log(&mut self) {
+        self.log = Some(Vec::new());
+    }
+
+    /// The calls since the log was last taken, in order.
+    pub fn log(&mut self) -> Vec<Made> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// How long the answer to `call` takes, using up one injected delay. The caller does the waiting.
@@ -353,6 +365,10 @@ impl Ec2 {
     ) -> Result<T, CallError> {
         self.advance(now);
         *self.calls.entry(call.name()).or_default() += 1;
+        let at = self.now;
+        if let Some(log) = &mut self.log {
+            log.push(Made { at, call, throttled: false });
+        }
         let fault = self.faults.failure(call);
         match fault {
             Some(FaultKind::Error(code)) => {
@@ -368,6 +384,9 @@ impl Ec2 {
             ));
         }
         if !self.draw(bucket, 1) {
+            if let Some(made) = self.log.as_mut().and_then(|log| log.last_mut()) {
+                made.throttled = true;
+            }
             return Err(throttled());
         }
         let answer = run(self);

@@ -4,8 +4,12 @@
 //! come from a seed.
 //!
 //! * [`ec2`]: EC2 as a CNI sees it.
-//! * [`node`]: one node in virtual time.
+//! * [`kernel`]: a node's kernel; [`node`]: one node in virtual time; [`fleet`]: many, in one region.
+//! * [`witness`]: what a node's daemon did, and bugs put into it.
 #![forbid(unsafe_code)]
 
 pub mod ec2;
+pub mod fleet;
+pub mod kernel;
 pub mod node;
+pub mod witness;

@@ -4,76 +4,48 @@
 //! Replaces the engine's loop, never its decisions: the same effects are performed, on models, in an order
 //! that depends on nothing but the seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use enid_core::cloud::{CloudError, NodeIdentity, Supply};
+use enid_core::cloud::{CloudEni, CloudError, NodeIdentity};
 use enid_core::event::{
-    Answer, CloudCall, CloudReply, Effect, Event, KernelView, Nics, OpId, Record, Refusal, Ticket,
+    Answer, CloudCall, Effect, Event, KernelView, KernelWanted, Nics, OpId, Record, Ticket, WantedPod,
 };
-use enid_core::ids::{Attachment, EniId, InstanceId, PodName, SubnetId};
+use enid_core::ids::{Attachment, ContainerId, EniId, IfName, InstanceId, NetworkName, PodName, SubnetId};
 use enid_core::limits::InstanceType;
 use enid_core::node::{Config, NodeState};
 use enid_core::time::Timestamp;
-use enid_core::wiring::{NodeWiring, PodLink, PodWiring};
+use enid_core::wiring::{EniWiring, NodeWiring, PodWiring};
 use enid_engine::ports::Strategist;
-use enid_engine::run::in_order;
 
 use crate::ec2::Ec2;
-use crate::ec2::call::Call;
-use crate::ec2::interface::{AttachmentState, NetworkInterface};
 use crate::ec2::refusal::CallError;
+use crate::kernel::{Kernel, take_one};
+use crate::witness::{Deed, Moment, Saboteur, What};
+
+mod calls;
+mod work;
+
+pub use calls::Lie;
 
 /// Events that one settling may take; a node that needs more goes in circles.
 const MAX_STEPS: u32 = 200_000;
 
-/// How long metadata takes to answer.
-const METADATA_LATENCY: Duration = Duration::from_millis(1);
-
-/// The kernel, as far as decisions depend on it, and what goes wrong in it.
-#[derive(Clone, Debug, Default)]
-pub struct Kernel {
-    /// Wired pods, each by the address that stands for it.
-    pub pods: BTreeMap<IpAddr, PodWiring>,
-    /// ENIs that are set up.
-    pub enis: BTreeSet<EniId>,
-    /// How long each piece of work takes.
-    pub takes: Duration,
-    /// How many of the coming wirings fail and leave nothing behind.
-    pub refuse_wirings: u32,
-    /// How many of the coming unwirings fail and leave everything as it was.
-    pub refuse_unwirings: u32,
-    /// What holds for the whole node.
-    pub node: Option<NodeWiring>,
-    /// How many of the coming changes of that fail.
-    pub refuse_node: u32,
-    /// Wirings that no daemon may ask for: an address that another pod still has, or that is not the
-    /// node's in EC2.
-    pub outrages: Vec<String>,
-}
-
-impl Kernel {
-    /// What a look at its pods would find now.
-    pub fn seen(&self) -> KernelView {
-        let links = || self.pods.values().flat_map(PodWiring::links);
-        let routes = links()
-            .flat_map(|link| link.addresses().map(|(address, _)| (address, link.host_veth.to_string())));
-        KernelView {
-            routed: routes.collect(),
-            veths: links().map(|link| link.host_veth.to_string()).collect(),
-        }
-    }
-}
+/// How much later an outcome that comes twice comes for the second time.
+const ECHO: Duration = Duration::from_millis(30);
 
 /// Kernel work under way.
 #[derive(Clone, Debug)]
 enum KernelWork {
-    Wire { op: OpId, wiring: PodWiring },
+    Wire { op: OpId, wiring: PodWiring, netns: Option<String> },
     Unwire { op: OpId, wiring: PodWiring },
-    SetUp { op: OpId, eni: EniId },
+    Repair { op: OpId, pod: WantedPod },
+    RemoveStray { address: IpAddr },
+    SetUp { op: OpId, wiring: EniWiring },
     TearDown { op: OpId, eni: EniId },
     Node { op: OpId, wiring: Box<NodeWiring> },
+    Look { op: OpId, wanted: Box<KernelWanted>, found: Option<(Timestamp, KernelView)> },
 }
 
 /// What is to happen.
@@ -87,6 +59,19 @@ enum Coming {
     Kernel(KernelWork),
 }
 
+/// What goes wrong around a daemon, besides EC2 and the kernel.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// What the coming looks at the ENIs say instead of the truth.
+    pub lies: VecDeque<Lie>,
+    /// How many of the coming outcomes are heard twice.
+    pub echoes: u32,
+    /// How far the daemon's clock is ahead of the world's, in milliseconds, from its next start on.
+    pub clock_ahead: Option<i64>,
+    /// Whether the journal takes nothing more.
+    pub journal_full: bool,
+}
+
 /// A node in virtual time.
 pub struct SimNode<S> {
     /// The region that the node lives in.
@@ -95,19 +80,34 @@ pub struct SimNode<S> {
     pub kernel: Kernel,
     /// Everything journaled so far.
     pub journal: Vec<Record>,
+    /// What else goes wrong.
+    pub faults: Faults,
     identity: NodeIdentity,
     instance_type: InstanceType,
     instance: InstanceId,
     state: NodeState,
     strategist: S,
+    /// The world's time.
     now: Timestamp,
+    /// How far the daemon's clock is ahead of it, in milliseconds.
+    ahead: i64,
     queue: BTreeMap<(Timestamp, u64), Coming>,
     queued: u64,
     tickets: u64,
+    namespaces: BTreeMap<Ticket, String>,
     answers: BTreeMap<Ticket, Answer>,
     life: u64,
-    effects_to_live: Option<u64>,
+    death: Option<(Moment, u64)>,
+    torn: u64,
+    effects: u64,
+    outcomes: u64,
     under_way: BTreeMap<OpId, CloudCall>,
+    last_told: Option<(Timestamp, Vec<CloudEni>)>,
+    lied_to: bool,
+    kernel_known: Timestamp,
+    journal_behind: bool,
+    saboteur: Option<Box<dyn Saboteur<S>>>,
+    deeds: Option<Vec<Deed>>,
 }
 
 impl<S: Strategist> SimNode<S> {
@@ -130,30 +130,65 @@ impl<S: Strategist> SimNode<S> {
             ec2,
             kernel: Kernel::default(),
             journal: Vec::new(),
+            faults: Faults::default(),
             identity,
             instance_type,
             instance,
             state,
             strategist,
             now,
+            ahead: 0,
             queue: BTreeMap::new(),
             queued: 0,
             tickets: 0,
+            namespaces: BTreeMap::new(),
             answers: BTreeMap::new(),
             life: 0,
-            effects_to_live: None,
+            death: None,
+            torn: 0,
+            effects: 0,
+            outcomes: 0,
             under_way: BTreeMap::new(),
+            last_told: None,
+            lied_to: false,
+            kernel_known: Timestamp(0),
+            journal_behind: false,
+            saboteur: None,
+            deeds: None,
         };
-        node.boot();
+        node.set_up_node();
+        node.happen(Event::Tick);
         Ok(node)
     }
 
+    /// From now on whatever the daemon does and hears is kept, until [`SimNode::deeds`] takes it.
+    pub fn watch(&mut self) {
+        self.deeds = Some(Vec::new());
+    }
+
+    /// Whether what the daemon does and hears is kept.
+    pub fn is_watched(&self) -> bool {
+        self.deeds.is_some()
+    }
+
+    /// What the daemon did and heard since it was last asked.
+    pub fn deeds(&mut self) -> Vec<Deed> {
+        self.deeds.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Somebody stands between the daemon and its world from now on.
+    pub fn sabotage(&mut self, saboteur: Box<dyn Saboteur<S>>) {
+        self.saboteur = Some(saboteur);
+    }
+
     /// The daemon dies and starts again: the journal, EC2 and the kernel stay, outcomes are lost. Requests on
-    /// their way to EC2 arrive all the same; of kernel work under way, every other piece is still done.
+    /// their way to EC2 arrive all the same; kernel work under way is done, or not, or in part.
     pub fn crash_and_restart(&mut self) {
         self.life += 1;
-        self.effects_to_live = None;
+        self.death = None;
         self.under_way.clear();
+        self.note(|| What::Died);
+        self.journal_behind = false;
         // A process takes a moment to start.
         self.now = self.now + Duration::from_millis(1);
         let queue = std::mem::take(&mut self.queue);
@@ -163,12 +198,19 @@ impl<S: Strategist> SimNode<S> {
                 Coming::Request { .. } => {
                     self.queue.insert((at, place), coming);
                 }
+                Coming::Kernel(KernelWork::Wire { wiring, netns, .. }) if place % 3 == 1 => {
+                    self.kernel.wire_in_part(wiring, netns);
+                }
                 Coming::Kernel(work) => {
-                    if place % 2 == 0 {
+                    if place % 3 == 0 {
                         self.work(work);
                     }
                 }
             }
+        }
+        self.kernel_known = Timestamp(0);
+        if let Some(ahead) = self.faults.clock_ahead.take() {
+            self.ahead = ahead;
         }
         let config = self.state.config().clone();
         let (state, effects) = NodeState::restore(
@@ -176,46 +218,59 @@ impl<S: Strategist> SimNode<S> {
             self.identity.clone(),
             self.instance_type.clone(),
             &self.journal,
-            self.now,
+            self.now(),
         );
         self.state = state;
+        self.set_up_node();
         self.perform(effects);
-        self.boot();
+        self.happen(Event::Tick);
+    }
+
+    /// A daemon tells the kernel what holds for the whole node before it does anything else, and does not start when it
+    /// cannot.
+    fn set_up_node(&mut self) {
+        let wiring = self.state.node_wiring();
+        self.kernel.take_over(wiring.clone());
+        self.state.kernel_knows(wiring);
     }
 
     /// The daemon dies after performing `effects` more effects, whatever else was to follow, and starts again.
     pub fn crash_after(&mut self, effects: u64) {
-        self.effects_to_live = Some(effects);
+        self.crash_at(Moment::BeforeEffect, effects);
+    }
+
+    /// The daemon dies when the moment has come for the time after `times` times, and starts again.
+    pub fn crash_at(&mut self, moment: Moment, times: u64) {
+        self.death = Some((moment, times));
     }
 
     /// The journal is replaced by the records that say the same.
     pub fn compact(&mut self) {
-        self.journal = self.state.records();
+        if !self.faults.journal_full {
+            self.journal = self.state.records();
+            self.journal_behind = false;
+            self.note(|| What::Compacted);
+        }
     }
 
-    fn boot(&mut self) {
-        self.ask_max_pods();
-        self.look_at_kernel();
-    }
-
-    fn ask_max_pods(&mut self) {
-        let max_pods = self.strategist.max_pods(&self.state.max_pods_snapshot(self.now));
-        self.happen(Event::MaxPodsDecided(max_pods));
-    }
-
-    /// The daemon looks at the kernel's pods.
-    pub fn look_at_kernel(&mut self) {
-        self.see_pods(self.kernel.seen());
-    }
-
-    /// A look at the kernel comes in, which may have begun a while ago.
-    pub fn see_pods(&mut self, pods: KernelView) {
-        self.happen(Event::PodsObserved(pods));
-    }
-
-    /// Now.
+    /// Now, by the daemon's clock.
     pub fn now(&self) -> Timestamp {
+        self.told(self.now)
+    }
+
+    /// Now, by everybody else's.
+    pub fn world_time(&self) -> Timestamp {
         self.now
+    }
+
+    /// What the daemon's clock says at a time of the world.
+    fn told(&self, at: Timestamp) -> Timestamp {
+        Timestamp(at.0.saturating_add_signed(self.ahead))
+    }
+
+    /// The time of the world at which the daemon's clock says so.
+    fn untold(&self, at: Timestamp) -> Timestamp {
+        Timestamp(at.0.saturating_add_signed(self.ahead.saturating_neg()))
     }
 
     /// What the daemon believes.
@@ -228,9 +283,44 @@ impl<S: Strategist> SimNode<S> {
         &self.instance
     }
 
+    /// Its type.
+    pub fn instance_type(&self) -> &InstanceType {
+        &self.instance_type
+    }
+
+    /// Whether the journal lacks what the daemon wanted to write: nothing new is begun meanwhile.
+    pub fn journal_is_behind(&self) -> bool {
+        self.journal_behind
+    }
+
+    /// Whether a look at the ENIs ever told anything but the truth.
+    pub fn was_lied_to(&self) -> bool {
+        self.lied_to
+    }
+
     /// How often the daemon has died.
     pub fn lives(&self) -> u64 {
         self.life
+    }
+
+    /// How often it died in the middle of writing its journal: what it was writing is lost as a whole.
+    pub fn torn_writes(&self) -> u64 {
+        self.torn
+    }
+
+    /// How many effects were performed so far.
+    pub fn effects_performed(&self) -> u64 {
+        self.effects
+    }
+
+    /// How many outcomes were heard so far.
+    pub fn outcomes_heard(&self) -> u64 {
+        self.outcomes
+    }
+
+    /// Up to when the daemon has heard what is in the kernel, by the world's clock.
+    pub fn kernel_known(&self) -> Timestamp {
+        self.kernel_known
     }
 
     /// The calls that this daemon has made and not had answered.
@@ -249,11 +339,14 @@ impl<S: Strategist> SimNode<S> {
         self.add_with(attachment, pod, Nics::One)
     }
 
-    /// CNI ADD of any attachment that wants so many interfaces.
+    /// CNI ADD of any attachment that wants so many interfaces, in a network namespace of its own.
     pub fn add_with(&mut self, attachment: Attachment, pod: Option<PodName>, nics: Nics) -> Ticket {
         let ticket = self.ticket();
-        let deadline = self.now + Duration::from_secs(110);
-        self.happen(Event::Add { ticket, attachment, pod, nics, deadline });
+        let deadline = self.now() + Duration::from_secs(110);
+        let path = netns_of(&attachment);
+        self.kernel.namespaces.insert(path.clone());
+        self.namespaces.insert(ticket, path.clone());
+        self.happen(Event::Add { ticket, attachment, pod, nics, netns: Some(path), deadline });
         ticket
     }
 
@@ -276,6 +369,13 @@ impl<S: Strategist> SimNode<S> {
         ticket
     }
 
+    /// CNI GC: of `network`, the runtime knows these attachments and no others.
+    pub fn gc(&mut self, network: NetworkName, valid: BTreeSet<(ContainerId, IfName)>) -> Ticket {
+        let ticket = self.ticket();
+        self.happen(Event::Gc { ticket, network, valid });
+        ticket
+    }
+
     /// The answer to a request, if it has come.
     pub fn answer(&self, ticket: Ticket) -> Option<&Answer> {
         self.answers.get(&ticket)
@@ -284,14 +384,12 @@ impl<S: Strategist> SimNode<S> {
     /// The operator changes the settings.
     pub fn reconfigure(&mut self, config: Config) {
         self.happen(Event::Reconfigured(Box::new(config)));
-        self.ask_max_pods();
     }
 
     /// The operator replaces the strategies.
     pub fn replace_strategist(&mut self, strategist: S) {
         self.strategist = strategist;
         self.happen(Event::StrategyReplaced);
-        self.ask_max_pods();
     }
 
     /// The daemon is asked to stop.
@@ -307,7 +405,7 @@ impl<S: Strategist> SimNode<S> {
             if self.queue.is_empty() && self.state.is_settled() {
                 return true;
             }
-            if !self.step(deadline) {
+            if !self.step_until(deadline) {
                 return false;
             }
         }
@@ -317,28 +415,34 @@ impl<S: Strategist> SimNode<S> {
     /// Lets exactly `time` pass.
     pub fn pass(&mut self, time: Duration) {
         let deadline = self.now + time;
-        for _ in 0..MAX_STEPS {
-            if !self.step(deadline) {
-                break;
-            }
+        let mut steps = 0;
+        while self.step_until(deadline) {
+            steps += 1;
+            assert!(steps < MAX_STEPS, "the node goes in circles at {}", self.now);
         }
         self.now = deadline;
         self.happen(Event::Tick);
     }
 
-    /// The next thing happens, unless that is later than `deadline`; says whether something did.
+    /// The next thing happens, unless that is later than `deadline` by the daemon's clock; says whether something
+    /// did.
     pub fn step(&mut self, deadline: Timestamp) -> bool {
-        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
-        let wake = self.state.next_wake(self.now);
-        let next = queued.map_or(wake, |at| at.min(wake));
+        self.step_until(self.untold(deadline))
+    }
+
+    /// The same by the world's clock.
+    pub fn step_until(&mut self, deadline: Timestamp) -> bool {
+        let next = self.next_at();
         if next > deadline {
+            self.now = self.now.max(deadline);
+            self.ec2.advance(self.now);
             return false;
         }
         self.now = self.now.max(next);
         self.ec2.advance(self.now);
         match self.queue.first_entry().filter(|entry| entry.key().0 <= self.now) {
             Some(entry) => match entry.remove() {
-                Coming::Event(event) => self.happen(event),
+                Coming::Event(event) => self.hear(event),
                 Coming::Request { op, call, life, back } => {
                     let result = self.call(&call);
                     if life == self.life {
@@ -346,8 +450,9 @@ impl<S: Strategist> SimNode<S> {
                     }
                 }
                 Coming::Kernel(work) => {
-                    let outcome = self.work(work);
-                    self.happen(outcome);
+                    if let Some(outcome) = self.work(work) {
+                        self.hear(outcome);
+                    }
                 }
             },
             None => self.happen(Event::Tick),
@@ -355,17 +460,55 @@ impl<S: Strategist> SimNode<S> {
         true
     }
 
+    /// When the next thing happens, by the world's clock, unless somebody asks for something before.
+    pub fn next_at(&self) -> Timestamp {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let wake = self.untold(self.state.next_wake(self.now()));
+        queued.map_or(wake, |at| at.min(wake))
+    }
+
     fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
+    }
+
+    /// An outcome comes in, unless the daemon dies before, and perhaps once more.
+    fn hear(&mut self, outcome: Event) {
+        if self.dies(Moment::BeforeOutcome) {
+            return self.crash_and_restart();
+        }
+        self.outcomes += 1;
+        if take_one(&mut self.faults.echoes) {
+            self.later(ECHO, Coming::Event(outcome.clone()));
+        }
+        self.happen(outcome);
     }
 
     fn happen(&mut self, event: Event) {
         if let Event::Cloud { op, .. } = &event {
             self.under_way.remove(op);
         }
-        let effects = self.state.handle(self.now, event);
+        self.note(|| What::Event(Box::new(event.clone())));
+        let Some(event) = self.tampered(event) else { return };
+        if self.journal_behind {
+            self.compact();
+        }
+        let effects = self.state.handle(self.now(), event);
         self.perform(effects);
+    }
+
+    fn tampered(&mut self, event: Event) -> Option<Event> {
+        let Some(mut saboteur) = self.saboteur.take() else { return Some(event) };
+        let event = saboteur.event(self, event);
+        self.saboteur = Some(saboteur);
+        event
+    }
+
+    fn note(&mut self, what: impl FnOnce() -> What) {
+        let (at, journal_behind) = (self.now(), self.journal_behind);
+        if let Some(deeds) = &mut self.deeds {
+            deeds.push(Deed { at, journal_behind, what: what() });
+        }
     }
 
     fn later(&mut self, after: Duration, coming: Coming) {
@@ -373,199 +516,42 @@ impl<S: Strategist> SimNode<S> {
         self.queue.insert((self.now + after, self.queued), coming);
     }
 
-    fn perform(&mut self, effects: Vec<Effect>) {
+    /// Whether the daemon dies now.
+    fn dies(&mut self, now: Moment) -> bool {
+        match &mut self.death {
+            Some((moment, left)) if *moment == now => {
+                let dies = *left == 0;
+                *left = left.saturating_sub(1);
+                dies
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    fn perform(&mut self, mut effects: Vec<Effect>) {
+        if let Some(mut saboteur) = self.saboteur.take() {
+            let mut outcomes = Vec::new();
+            effects = saboteur.effects(self, effects, &mut outcomes);
+            self.saboteur = Some(saboteur);
+            for outcome in outcomes {
+                self.later(Duration::ZERO, Coming::Event(outcome));
+            }
+        }
         for effect in effects {
-            if let Some(left) = &mut self.effects_to_live {
-                if *left == 0 {
-                    return self.crash_and_restart();
-                }
-                *left -= 1;
+            if self.dies(Moment::BeforeEffect) {
+                self.torn += u64::from(matches!(effect, Effect::Journal(_)));
+                return self.crash_and_restart();
+            }
+            self.effects += 1;
+            if !(matches!(effect, Effect::Journal(_)) && (self.faults.journal_full || self.journal_behind)) {
+                self.note(|| What::Effect(Box::new(effect.clone())));
             }
             self.perform_one(effect);
-        }
-    }
-
-    fn perform_one(&mut self, effect: Effect) {
-        match effect {
-            Effect::Journal(records) => self.journal.extend(records),
-            Effect::Wire { op, wiring, .. } => {
-                self.later(self.kernel.takes, Coming::Kernel(KernelWork::Wire { op, wiring }));
-            }
-            Effect::Unwire { op, wiring } => {
-                self.later(self.kernel.takes, Coming::Kernel(KernelWork::Unwire { op, wiring }));
-            }
-            Effect::Check { ticket, wiring } => {
-                let address = wiring.key();
-                let right = self.kernel.pods.get(&address) == Some(&wiring);
-                let why = "the kernel differs".to_owned();
-                let drift = Answer::Refused(Refusal::Kernel { address, why });
-                self.answers.insert(ticket, if right { Answer::Deleted } else { drift });
-            }
-            Effect::Answer { ticket, answer } => {
-                self.answers.insert(ticket, answer);
-            }
-            Effect::Cloud { op, call } => {
-                let latency = modelled(&call).map_or(METADATA_LATENCY, |call| self.ec2.latency(call));
-                self.under_way.insert(op, call.clone());
-                let there = latency / 2;
-                let request =
-                    Coming::Request { op, call: Box::new(call), life: self.life, back: latency - there };
-                self.later(there, request);
-            }
-            Effect::SetUpEni { op, wiring } => {
-                self.later(self.kernel.takes, Coming::Kernel(KernelWork::SetUp { op, eni: wiring.eni }));
-            }
-            Effect::TearDownEni { op, wiring } => {
-                self.later(self.kernel.takes, Coming::Kernel(KernelWork::TearDown { op, eni: wiring.eni }));
-            }
-            Effect::SetUpNode { op, wiring } => {
-                self.later(self.kernel.takes, Coming::Kernel(KernelWork::Node { op, wiring }));
-            }
-            Effect::AskWarmPool(snapshot) => {
-                let decision = self.strategist.warm_pool(&snapshot);
-                self.later(Duration::ZERO, Coming::Event(Event::WarmPoolDecided(decision)));
-            }
-            Effect::AskSubnets { snapshot, subnets } => {
-                let decision = in_order(self.strategist.subnets(&snapshot), &subnets);
-                self.later(Duration::ZERO, Coming::Event(Event::SubnetsDecided(decision)));
+            if self.dies(Moment::AfterEffect) {
+                return self.crash_and_restart();
             }
         }
     }
-
-    fn work(&mut self, work: KernelWork) -> Event {
-        match work {
-            KernelWork::Wire { op, wiring } => {
-                if self.kernel.refuse_wirings > 0 {
-                    self.kernel.refuse_wirings -= 1;
-                    return Event::Wired { op, result: Err("netlink says no".to_owned()) };
-                }
-                self.judge(&wiring);
-                self.kernel.pods.insert(wiring.key(), wiring);
-                Event::Wired { op, result: Ok(()) }
-            }
-            KernelWork::Unwire { op, wiring } => {
-                if self.kernel.refuse_unwirings > 0 {
-                    self.kernel.refuse_unwirings -= 1;
-                    return Event::Unwired { op, result: Err("netlink says no".to_owned()) };
-                }
-                let owned = |pod: &PodWiring| pod.first.host_veth == wiring.first.host_veth;
-                if self.kernel.pods.get(&wiring.key()).is_some_and(owned) {
-                    self.kernel.pods.remove(&wiring.key());
-                }
-                Event::Unwired { op, result: Ok(()) }
-            }
-            KernelWork::SetUp { op, eni } => {
-                let attached = self.ec2.interfaces_of(&self.instance).any(|known| {
-                    let here = known.attachment.as_ref();
-                    known.id == eni && here.is_some_and(|at| at.state == AttachmentState::Attached)
-                });
-                if attached {
-                    self.kernel.enis.insert(eni);
-                }
-                Event::EniSetUp { op, result: attached.then_some(()).ok_or(None) }
-            }
-            KernelWork::TearDown { op, eni } => {
-                self.kernel.enis.remove(&eni);
-                Event::EniTornDown { op, result: Ok(()) }
-            }
-            KernelWork::Node { op, wiring } => {
-                if self.kernel.refuse_node > 0 {
-                    self.kernel.refuse_node -= 1;
-                    return Event::NodeSetUp { op, result: Err("nft says no".to_owned()) };
-                }
-                self.kernel.node = Some(*wiring);
-                Event::NodeSetUp { op, result: Ok(()) }
-            }
-        }
-    }
-
-    /// Notes a wiring that must never be asked for.
-    fn judge(&mut self, wiring: &PodWiring) {
-        let key = wiring.key();
-        let others = || self.kernel.pods.iter().filter(|(at, _)| **at != key).map(|(_, pod)| pod);
-        let mut outrages = Vec::new();
-        if let Some(other) = self.kernel.pods.get(&key)
-            && other.first.host_veth != wiring.first.host_veth
-        {
-            let (new, old) = (&wiring.first.host_veth, &other.first.host_veth);
-            outrages.push(format!("{key} wired to {new} while {old} has it"));
-        }
-        for link in wiring.links() {
-            let shared = |other: &PodLink| other.host_veth == link.host_veth;
-            if others().flat_map(PodWiring::links).any(shared) {
-                outrages.push(format!("{} is the link of two pods", link.host_veth));
-            }
-            for (address, _) in link.addresses() {
-                let has = |other: &PodLink| other.addresses().any(|(taken, _)| taken == address);
-                if others().flat_map(PodWiring::links).any(has) {
-                    outrages.push(format!("{address} wired to two pods"));
-                }
-            }
-        }
-        for address in wiring.leased() {
-            let here = |eni: &NetworkInterface| match address {
-                IpAddr::V4(address) => {
-                    eni.secondary.contains(&address) || eni.prefixes.iter().any(|net| net.contains(&address))
-                }
-                IpAddr::V6(address) => eni.ipv6_prefixes.iter().any(|net| net.contains(&address)),
-            };
-            if !self.ec2.interfaces_of(&self.instance).any(here) {
-                outrages.push(format!("{address} wired although EC2 does not have it here"));
-            }
-        }
-        self.kernel.outrages.extend(outrages);
-    }
-
-    fn call(&mut self, call: &CloudCall) -> Result<CloudReply, CloudError> {
-        let cluster = self.state.config().cluster.clone();
-        let mut view = self.ec2.node_view(&self.instance, self.now);
-        let identity = &self.identity;
-        match call {
-            CloudCall::Enis => view.enis(identity).map(CloudReply::Enis),
-            CloudCall::MetadataEnis => view.metadata_enis(identity).map(CloudReply::Enis),
-            CloudCall::VpcRanges => view.vpc_ranges(identity).map(CloudReply::VpcRanges),
-            CloudCall::Subnets => {
-                view.subnets(&identity.vpc, &identity.zone, cluster.as_deref()).map(CloudReply::Subnets)
-            }
-            CloudCall::Create(new) => view.create_eni(new).map(|eni| CloudReply::Created(Box::new(eni))),
-            CloudCall::Attach { eni, seat } => {
-                view.attach_eni(identity, eni, *seat).map(CloudReply::Attached)
-            }
-            CloudCall::DeleteWithInstance { eni, attachment } => {
-                view.delete_with_instance(eni, attachment).map(|()| CloudReply::Done)
-            }
-            CloudCall::SetSecurityGroups { eni, groups } => {
-                view.set_security_groups(eni, groups).map(|()| CloudReply::Done)
-            }
-            CloudCall::Detach { attachment } => view.detach_eni(attachment).map(|()| CloudReply::Done),
-            CloudCall::Delete { eni } => view.delete_eni(eni).map(|()| CloudReply::Done),
-            CloudCall::Assign { eni, supply } => view.assign(eni, *supply).map(CloudReply::Assigned),
-            CloudCall::Unassign { eni, give_back } => {
-                view.unassign(eni, give_back).map(|()| CloudReply::Done)
-            }
-        }
-    }
-}
-
-/// The API of a call to EC2; metadata has none.
-fn modelled(call: &CloudCall) -> Option<Call> {
-    Some(match call {
-        CloudCall::MetadataEnis | CloudCall::VpcRanges => return None,
-        CloudCall::Enis => Call::DescribeNetworkInterfaces,
-        CloudCall::Subnets => Call::DescribeSubnets,
-        CloudCall::Create(_) => Call::CreateNetworkInterface,
-        CloudCall::Attach { .. } => Call::AttachNetworkInterface,
-        CloudCall::DeleteWithInstance { .. } | CloudCall::SetSecurityGroups { .. } => {
-            Call::ModifyNetworkInterfaceAttribute
-        }
-        CloudCall::Detach { .. } => Call::DetachNetworkInterface,
-        CloudCall::Delete { .. } => Call::DeleteNetworkInterface,
-        CloudCall::Assign { supply: Supply::Ipv6Prefixes(_), .. } => Call::AssignIpv6Addresses,
-        CloudCall::Assign { supply: Supply::Addresses(_) | Supply::Prefixes(_), .. } => {
-            Call::AssignPrivateIpAddresses
-        }
-        CloudCall::Unassign { .. } => Call::UnassignPrivateIpAddresses,
-    })
 }
 
 /// The attachment of pod `default/<name>`.
@@ -580,6 +566,11 @@ pub fn attachment(name: &str) -> Attachment {
         network: "enid".parse().expect("invariant: a valid name"),
         ifname: "eth0".parse().expect("invariant: a valid name"),
     }
+}
+
+/// Where the network namespace of an attachment's sandbox is.
+pub fn netns_of(attachment: &Attachment) -> String {
+    format!("/var/run/netns/{}", attachment.container)
 }
 
 /// A region with one VPC of `10.0.0.0/8`-sized room, one zone and one subnet, and an instance of

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use enid_core::event::{Effect, Event, Nics, Ticket};
+use enid_core::event::{Effect, Event, KernelView, Nics, Ticket};
 use enid_core::node::{Config, NodeState};
 use enid_core::time::Timestamp;
 use enid_engine::ports::Strategist;
@@ -57,6 +57,13 @@ impl Bench {
                 Effect::Unwire { op, .. } => outcomes.push_back(Event::Unwired { op, result: Ok(()) }),
                 Effect::SetUpEni { op, .. } => outcomes.push_back(Event::EniSetUp { op, result: Ok(()) }),
                 Effect::SetUpNode { op, .. } => outcomes.push_back(Event::NodeSetUp { op, result: Ok(()) }),
+                Effect::LookAtKernel { op, wanted } => {
+                    // As it should be: an answer with anything else would be about something else.
+                    let links = wanted.pods.iter().flat_map(|pod| pod.wiring.links());
+                    let routed = links.map(|link| (link.address, link.host_veth.to_string())).collect();
+                    let result = Ok(KernelView { routed, ..KernelView::default() });
+                    outcomes.push_back(Event::KernelSeen { op, result });
+                }
                 Effect::AskWarmPool(snapshot) => {
                     outcomes.push_back(Event::WarmPoolDecided(self.knobs.warm_pool(&snapshot)));
                 }
@@ -65,6 +72,9 @@ impl Bench {
                 | Effect::Answer { .. }
                 | Effect::Cloud { .. }
                 | Effect::TearDownEni { .. }
+                | Effect::RepairPod { .. }
+                | Effect::RemoveStray { .. }
+                | Effect::AskMaxPods(_)
                 | Effect::AskSubnets { .. } => {}
             }
         }
@@ -91,6 +101,7 @@ impl Bench {
                 attachment: attachment.clone(),
                 pod: None,
                 nics: Nics::One,
+                netns: None,
                 deadline,
             });
             adding += begun.elapsed();
@@ -112,7 +123,7 @@ fn main() {
     for pods in [0, 200, 700] {
         let mut bench = Bench::with_pods(pods);
         let (add, del, wake) = bench.measure();
-        let bound = bench.state.pool_status().bound;
+        let bound = bench.state.pool_status(bench.now).bound;
         assert_eq!(bound, pods, "every cycle leaves the node as it was");
         println!("{pods:4}   {add:12.2}   {del:12.2}   {wake:12.2}");
     }

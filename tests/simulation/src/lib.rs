@@ -3,12 +3,21 @@
 //! This library holds what the scenarios share: strategies as plain functions, and the invariants that
 //! hold after every scenario. The scenarios are in `tests/`.
 //!
-//! * [`runtime`]: a container runtime; [`safety`]: what holds after every event; [`dice`]: chance from a seed.
+//! * [`ordeal`]: one node's life under a seed: random work, random faults, recovery.
+//! * [`runtime`]: a container runtime; [`strategies`]: strategies of any kind; [`dice`]: chance from a seed.
+//! * [`safety`]: what holds after every event, of which `deeds` are what the daemon did; [`ledger`]: the journal as a
+//!   naive reader has it; [`spending`]: the node's share of calls; [`seeds`]: many seeds on all cores.
 #![forbid(unsafe_code)]
 
+mod deeds;
 pub mod dice;
+pub mod ledger;
+pub mod ordeal;
 pub mod runtime;
 pub mod safety;
+pub mod seeds;
+pub mod spending;
+pub mod strategies;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -133,36 +142,46 @@ pub fn add_settled<S: Strategist>(node: &mut SimNode<S>, name: &str) -> Option<I
     assert!(node.settle(Duration::from_secs(600)), "the node settles: {:?}", node.state().status(node.now()));
     match node.answer(ticket) {
         Some(Answer::Added(holder)) => Some(holder.wiring.key()),
-        Some(Answer::Deleted | Answer::TryLater(_) | Answer::Refused(_)) | None => None,
+        Some(Answer::Deleted | Answer::TryLater(_) | Answer::Refused(_) | Answer::Collected { .. })
+        | None => None,
     }
 }
 
 /// What must hold whenever nothing is under way.
 pub fn check<S: Strategist>(node: &SimNode<S>) {
-    assert_eq!(node.ec2.check(), Vec::<String>::new(), "EC2 keeps its own invariants");
+    assert_eq!(out_of_place(node), Vec::<String>::new());
+}
+
+/// Whatever is not as it must be whenever nothing is under way: EC2's own invariants, and that journal, kernel and EC2
+/// say the same of every address.
+pub fn out_of_place<S: Strategist>(node: &SimNode<S>) -> Vec<String> {
+    let mut wrongs = node.ec2.check();
     let mut singles = BTreeMap::new();
     for eni in node.ec2.interfaces().filter(|eni| eni.attachment.is_some()) {
         for address in &eni.secondary {
-            assert!(singles.insert(*address, eni.id.clone()).is_none(), "{address} is on two ENIs");
+            if singles.insert(*address, eni.id.clone()).is_some() {
+                wrongs.push(format!("{address} is on two ENIs"));
+            }
         }
     }
-    for lease in node.state().addresses(node.now()) {
+    let leases = node.state().addresses(node.now());
+    for lease in &leases {
         let owner = node.ec2.interfaces().find(|eni| eni.attachment.is_some() && has(eni, lease.address));
-        assert_eq!(
-            owner.map(|eni| &eni.id),
-            Some(&lease.eni),
-            "{} is where the node believes it is",
-            lease.address
-        );
+        let owner = owner.map(|eni| &eni.id);
+        if owner != Some(&lease.eni) {
+            wrongs.push(format!("{} is on {owner:?}, not on {}", lease.address, lease.eni));
+        }
     }
-    let states: BTreeMap<IpAddr, &str> =
-        node.state().addresses(node.now()).into_iter().map(|lease| (lease.address, lease.state)).collect();
-    for pod in node.kernel.pods.values() {
+    let states: BTreeMap<IpAddr, &str> = leases.iter().map(|lease| (lease.address, lease.state)).collect();
+    for pod in node.kernel.pods.values().filter(|pod| !pod.foreign) {
         for address in pod.leased() {
             let (state, link) = (states.get(&address), &pod.first.host_veth);
-            assert_eq!(state, Some(&"bound"), "the kernel's {link} holds {address} as a bound address");
+            if state != Some(&"bound") {
+                wrongs.push(format!("the kernel's {link} holds {address}, which is {state:?}"));
+            }
         }
     }
+    wrongs
 }
 
 /// The calls so far that ask EC2 to change something, refused ones too, by API.

@@ -1,5 +1,7 @@
 //! The EC2 APIs of this model, by name, and the token bucket each one draws from.
 
+use enid_core::time::Timestamp;
+
 use super::throttle::Bucket;
 
 macro_rules! calls {
@@ -57,6 +59,17 @@ impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// A call that reached EC2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// When.
+    pub at: Timestamp,
+    /// Which API.
+    pub call: Call,
+    /// Whether the account's token bucket had nothing left for it.
+    pub throttled: bool,
 }
 
 /// Text that names no API of this model.

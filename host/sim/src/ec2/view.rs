@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use enid_core::cloud::{
-    Assigned, CloudEni, CloudError, CloudErrorKind, CloudSubnet, EniAttachment, NewEni, NodeIdentity, Supply,
-    VpcRanges,
+    Assigned, CloudEni, CloudError, CloudErrorKind, CloudSubnet, EniAttachment, NewEni, NodeIdentity, Orphan,
+    Supply, VpcRanges,
 };
 use enid_core::ids::{EniAttachmentId, EniId, InstanceId, SecurityGroupId, VpcId};
 use enid_core::limits::InstanceType;
@@ -29,6 +29,12 @@ use super::{Ec2, Tags};
 const NO_MANAGE: &str = "node.k8s.amazonaws.com/no_manage";
 /// Whom an ENI was created for.
 const INSTANCE: &str = "node.k8s.amazonaws.com/instance_id";
+/// When it was created.
+const CREATED: &str = "node.k8s.amazonaws.com/createdAt";
+/// In which cluster.
+const CLUSTER_NAME: &str = "cluster.k8s.amazonaws.com/name";
+/// How the description begins of an ENI that was created for pods.
+const FOR_PODS: &str = "aws-K8S-";
 /// Whether pods may use a subnet.
 const ROLE: &str = "kubernetes.io/role/cni";
 /// Which cluster a subnet belongs to; the name follows.
@@ -141,6 +147,28 @@ impl NodeView<'_> {
             ipv6_cidr: subnet.ipv6_cidr,
         });
         Ok(subnets.collect())
+    }
+
+    /// `DescribeNetworkInterfaces` of ENIs that are attached to nothing and were created for pods: of the cluster, or
+    /// of this instance when it has no name.
+    pub fn orphans(
+        &mut self,
+        identity: &NodeIdentity,
+        cluster: Option<&str>,
+    ) -> Result<Vec<Orphan>, CloudError> {
+        let ours = match cluster {
+            Some(cluster) => Filter::is(&format!("tag:{CLUSTER_NAME}"), cluster),
+            None => Filter::is(&format!("tag:{INSTANCE}"), identity.instance.as_str()),
+        };
+        let query = Query::matching([
+            Filter::is("vpc-id", identity.vpc.as_str()),
+            Filter::is("status", "available"),
+            Filter::is("tag-key", INSTANCE),
+            ours,
+        ]);
+        let page = self.ec2.describe_network_interfaces(self.now, &query);
+        let found = page.map_err(of(Call::DescribeNetworkInterfaces))?.items;
+        Ok(found.iter().filter_map(orphan).collect())
     }
 
     /// `CreateNetworkInterface`.
@@ -310,6 +338,19 @@ fn gone() -> CloudError {
 /// What no client can put on the wire.
 fn nonsense(call: Call, why: &str) -> CloudError {
     CloudError { call: call.name().to_owned(), kind: CloudErrorKind::Rejected, message: why.to_owned() }
+}
+
+/// An ENI that was created for pods and may be swept; others are somebody's.
+fn orphan(eni: &NetworkInterface) -> Option<Orphan> {
+    let for_pods = match eni.interface_type {
+        InterfaceType::Interface => eni.description.starts_with(FOR_PODS),
+        InterfaceType::Efa | InterfaceType::EfaOnly => false,
+    };
+    let tagged_away = eni.tags.get(NO_MANAGE).is_some_and(|value| value == "true");
+    let instance = eni.tags.get(INSTANCE)?.parse().ok()?;
+    let created = eni.tags.get(CREATED).and_then(|text| Timestamp::from_rfc3339(text));
+    let sweepable = for_pods && !tagged_away && eni.attachment.is_none();
+    sweepable.then(|| Orphan { id: eni.id.clone(), instance, created })
 }
 
 fn role(tags: &Tags) -> RoleTag {

@@ -3,6 +3,7 @@
 
 mod cards;
 mod ipv6;
+mod orphans;
 mod ranges;
 mod world;
 

@@ -103,10 +103,10 @@ fn an_eni_of_ours_is_known_again_without_a_journal_and_given_back() {
 fn only_unmanaged_enis_on_the_default_card_count_against_the_limit() {
     for (card, counted) in [(0, 1), (1, 0)] {
         let mut node = a_node("p4d.24xlarge", ready(1), Config::default());
-        let limit = node.state().pool_status().max_enis;
+        let limit = node.state().pool_status(node.now()).max_enis;
         attach_foreign(&mut node, Seat { card, device: 1 }, true);
         node.pass(secs(120));
-        assert_eq!(node.state().pool_status().max_enis, limit - counted, "on card {card}");
+        assert_eq!(node.state().pool_status(node.now()).max_enis, limit - counted, "on card {card}");
         settle(&mut node);
         expect_converged(&mut node);
     }

@@ -125,9 +125,9 @@ fn a_cooling_address_is_not_bound_while_it_cools() {
 fn a_repeated_add_gives_the_same_address_and_takes_no_other() {
     let mut node = a_small_node(ready(1));
     let first = add_settled(&mut node, "a");
-    let bound = node.state().pool_status().bound;
+    let bound = node.state().pool_status(node.now()).bound;
     assert_eq!(add_settled(&mut node, "a"), first);
-    assert_eq!(node.state().pool_status().bound, bound);
+    assert_eq!(node.state().pool_status(node.now()).bound, bound);
     expect_converged(&mut node);
 }
 

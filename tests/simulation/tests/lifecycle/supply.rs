@@ -34,16 +34,16 @@ fn bound_per_eni(node: &Node) -> Vec<u32> {
 fn addresses_beyond_the_target_are_given_back_once_idle() {
     let mut node = a_node("m5.large", ready(2), Config::default());
     fill(&mut node, 6);
-    assert_eq!(node.state().pool_status().total, 8);
+    assert_eq!(node.state().pool_status(node.now()).total, 8);
     for pod in 0..5 {
         node.del(&format!("pod{pod}"));
     }
     node.pass(secs(29));
-    assert_eq!(node.state().pool_status().cooling, 5);
-    assert_eq!(node.state().pool_status().total, 8, "nothing that cools is given back");
+    assert_eq!(node.state().pool_status(node.now()).cooling, 5);
+    assert_eq!(node.state().pool_status(node.now()).total, 8, "nothing that cools is given back");
     node.pass(secs(200));
     settle(&mut node);
-    let pool = node.state().pool_status();
+    let pool = node.state().pool_status(node.now());
     assert_eq!((pool.total, pool.free, pool.bound), (3, 2, 1));
     expect_converged(&mut node);
 }
@@ -58,7 +58,7 @@ fn the_floor_is_never_undercut() {
     }
     node.pass(secs(300));
     settle(&mut node);
-    assert_eq!(node.state().pool_status().total, 6);
+    assert_eq!(node.state().pool_status(node.now()).total, 6);
     expect_converged(&mut node);
 }
 
@@ -86,7 +86,7 @@ fn an_eni_with_a_pod_stays() {
     }
     node.pass(secs(400));
     settle(&mut node);
-    assert_eq!(node.state().pool_status().bound, 1);
+    assert_eq!(node.state().pool_status(node.now()).bound, 1);
     assert_eq!(node.state().addresses_per_eni().len(), 2);
     expect_converged(&mut node);
 }
@@ -108,7 +108,7 @@ fn a_shorter_cooldown_holds_for_what_is_released_from_now_on() {
 #[test]
 fn a_raised_target_is_reached_and_a_lowered_one_too() {
     let mut node = a_node("m5.large", ready(2), Config::default());
-    assert_eq!(node.state().pool_status().free, 2);
+    assert_eq!(node.state().pool_status(node.now()).free, 2);
     node.replace_strategist(ready(12));
     settle(&mut node);
     assert_eq!(node.state().addresses_per_eni(), [9, 3]);

@@ -86,7 +86,7 @@ fn a_pod_gets_one_address_of_each_card_and_gives_all_of_them_back() {
     assert_eq!(per_card(&node, "cooling").into_values().collect::<Vec<_>>(), [1, 1, 1, 1]);
     node.pass(secs(300));
     settle(&mut node);
-    assert_eq!(node.state().pool_status().total, 4);
+    assert_eq!(node.state().pool_status(node.now()).total, 4);
     expect_converged(&mut node);
 }
 
@@ -114,7 +114,7 @@ fn a_death_at_any_effect_leaks_no_address_of_any_card() {
             }
             live(&mut node, &mut watch, secs(300));
             settle(&mut node);
-            let pool = node.state().pool_status();
+            let pool = node.state().pool_status(node.now());
             assert_eq!((pool.total, pool.free, node.kernel.pods.len()), (3, 3, 0), "after {effects} effects");
             check(&node);
             expect_converged(&mut node);
@@ -287,7 +287,7 @@ fn a_pod_with_an_address_of_each_card_counts_as_one() {
         node.pass(secs(10));
         assert_eq!(cards_of(&node, added(&node, ticket)), [0, 1]);
     }
-    assert_eq!(node.state().pool_status().bound, 3);
+    assert_eq!(node.state().pool_status(node.now()).bound, 3);
     let full = WaitReason::NodeFull { bound: 3, total: 3, max_enis: 1 };
     let late = add_everywhere(&mut node, "late");
     node.pass(secs(61));

@@ -232,7 +232,7 @@ fn the_look_for_room_is_not_put_off_by_pods_that_keep_coming() {
         node.pass(secs(4));
     }
     let looks = calls(&node, Call::DescribeSubnets) - before;
-    let bound = node.state().pool_status().bound;
+    let bound = node.state().pool_status(node.now()).bound;
     assert!((1..=4).contains(&looks) && bound > 1, "{looks} looks in 100 s, {bound} pods");
 }
 

@@ -31,7 +31,7 @@ fn pods_get_single_addresses_on_the_same_eni_while_no_block_is_left() {
     settle(&mut node);
     assert_eq!(held(&node), (8, 1), "six in use, and two ready");
     assert!(pods.iter().all(|pod| owner(&node, *pod) == primary(&node)));
-    assert_eq!(node.state().pool_status().free, 2);
+    assert_eq!(node.state().pool_status(node.now()).free, 2);
 }
 
 #[test]

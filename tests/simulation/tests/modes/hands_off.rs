@@ -82,9 +82,9 @@ fn a_restart_does_not_touch_an_eni_that_is_tagged_away() {
 fn a_cordoned_node_changes_nothing_serves_what_it_has_and_says_why_not_more() {
     for mode in [Mode::SecondaryIp, Mode::Prefix] {
         let mut node = Region::of("t3.small").settled(Config { mode, ..Config::default() }, ready(2));
-        let free = usize::try_from(node.state().pool_status().free).expect("few");
+        let free = usize::try_from(node.state().pool_status(node.now()).free).expect("few");
         fill(&mut node, "old", 1);
-        let free_now = usize::try_from(node.state().pool_status().free).expect("few");
+        let free_now = usize::try_from(node.state().pool_status(node.now()).free).expect("few");
         node.reconfigure(Config { mode, cordoned: true, ..Config::default() });
         let before = mutations(&node);
         let pods: Vec<_> = (0..free_now).map(|pod| node.add(&format!("pod{pod}"))).collect();
@@ -99,7 +99,7 @@ fn a_cordoned_node_changes_nothing_serves_what_it_has_and_says_why_not_more() {
         node.reconfigure(Config { mode, ..Config::default() });
         node.pass(secs(120));
         settle(&mut node);
-        assert!(free > 0 && node.state().pool_status().free >= 2);
+        assert!(free > 0 && node.state().pool_status(node.now()).free >= 2);
         expect_converged(&mut node);
     }
 }
@@ -232,7 +232,8 @@ fn a_node_that_turns_to_metadata_remembers_what_is_tagged_away() {
     node.pass(secs(59));
     let late = tickets.iter().filter_map(|ticket| match node.answer(*ticket) {
         Some(Answer::Added(holder)) => Some(holder.wiring.key()),
-        Some(Answer::Deleted | Answer::TryLater(_) | Answer::Refused(_)) | None => None,
+        Some(Answer::Deleted | Answer::TryLater(_) | Answer::Refused(_) | Answer::Collected { .. })
+        | None => None,
     });
     let late: Vec<_> = late.collect();
     assert_eq!(late.len(), 2, "what the other ENIs have");

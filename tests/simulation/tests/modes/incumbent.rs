@@ -96,7 +96,7 @@ fn the_documented_example_holds() {
     // WARM_PREFIX_TARGET=1: a second prefix comes with the first pod, a third with the seventeenth.
     let mut node = Region::of("m5.large").settled(in_prefixes(), warm_prefixes(1));
     for (pods, prefixes) in [(0, 1), (1, 2), (16, 2), (17, 3)] {
-        let there = usize::try_from(node.state().pool_status().bound).expect("few");
+        let there = usize::try_from(node.state().pool_status(node.now()).bound).expect("few");
         fill(&mut node, &format!("from{there}x"), pods - there);
         assert_eq!(held(&node), (0, prefixes), "{pods} pods");
     }

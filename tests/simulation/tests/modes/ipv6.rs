@@ -43,7 +43,7 @@ fn pods_have_addresses_of_the_one_prefix_and_no_ipv4_is_asked_for() {
         (calls(&node, Call::AssignIpv6Addresses), calls(&node, Call::AssignPrivateIpAddresses)),
         (1, 0)
     );
-    assert_eq!(node.state().pool_status().bound, 40);
+    assert_eq!(node.state().pool_status(node.now()).bound, 40);
     expect_converged(&mut node);
 }
 
@@ -140,7 +140,7 @@ fn an_error_of_ec2_is_named_and_tried_again() {
     let waiting = node.add("waiting");
     node.ec2.permit(Call::AssignIpv6Addresses);
     node.pass(secs(61));
-    assert!(node.state().pool_status().ipv6 <= 1);
+    assert!(node.state().pool_status(node.now()).ipv6 <= 1);
     fill(&mut node, "pod", 1);
     let _ = waiting;
     settle(&mut node);
@@ -170,7 +170,7 @@ fn dual_stack_pods_get_both_or_wait() {
     let waiting = node.add("waiting");
     node.pass(secs(30));
     assert_eq!(node.answer(waiting), None, "an IPv4 address is there, and is not enough");
-    assert!(node.kernel.pods.is_empty() && node.state().pool_status().free > 0);
+    assert!(node.kernel.pods.is_empty() && node.state().pool_status(node.now()).free > 0);
     node.ec2.permit(Call::AssignIpv6Addresses);
     node.pass(secs(29));
     let ipv4 = added(&node, waiting);
@@ -180,10 +180,10 @@ fn dual_stack_pods_get_both_or_wait() {
     fill(&mut node, "pod", 8);
     let full = reason_to_wait(&mut node, "late");
     assert!(matches!(full, WaitReason::NodeFull { .. }), "{full:?}");
-    assert_eq!(node.state().pool_status().ipv6, 9, "no IPv6 address is held by one that waits");
+    assert_eq!(node.state().pool_status(node.now()).ipv6, 9, "no IPv6 address is held by one that waits");
     delete(&mut node, "pod", 0..8);
     node.pass(secs(31));
-    assert_eq!(node.state().pool_status().ipv6, 1);
+    assert_eq!(node.state().pool_status(node.now()).ipv6, 1);
     node.pass(secs(300));
     settle(&mut node);
     expect_converged(&mut node);
@@ -203,7 +203,7 @@ fn dual_stack_pods_survive_a_restart_at_any_effect() {
         node.del("new");
         live(&mut node, &mut watch, secs(120));
         settle(&mut node);
-        let pool = node.state().pool_status();
+        let pool = node.state().pool_status(node.now());
         assert_eq!((pool.bound, pool.ipv6, node.kernel.pods.len()), (1, 1, 1), "after {effects} effects");
         check(&node);
         expect_converged(&mut node);
@@ -230,7 +230,7 @@ fn node_local_addresses_are_a_pods_own_and_are_no_addresses_of_the_vpc() {
             assert!(!states(&node).contains_key(&second));
         }
         assert_eq!(seen.len(), 12);
-        assert_eq!(node.state().pool_status().bound, 12);
+        assert_eq!(node.state().pool_status(node.now()).bound, 12);
         node.crash_and_restart();
         settle(&mut node);
         // A released one rests while the others take their turn.

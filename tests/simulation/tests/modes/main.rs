@@ -204,7 +204,7 @@ fn live(node: &mut Node, watch: &mut Watch, time: Duration) {
     let deadline = node.now() + time;
     let runtime = Runtime::default();
     while node.step(deadline) {
-        assert_eq!(watch.wrongs(node, &runtime), Vec::<String>::new());
+        assert_eq!(watch.wrongs(node, &runtime), Vec::new());
     }
     node.pass(deadline.since(node.now()));
 }

@@ -93,7 +93,7 @@ fn only_prefixes_that_nobody_uses_or_used_lately_are_given_back_and_those_whole(
     }
     live(&mut node, &mut watch, secs(900));
     settle(&mut node);
-    let pool = node.state().pool_status();
+    let pool = node.state().pool_status(node.now());
     assert_eq!(held(&node), (0, usize::try_from(pool.prefixes).expect("few")));
     // One that nobody uses may stay when the others are full to the last address.
     let idle = blocks(&node).values().filter(|counts| counts.get("free") == Some(&16)).count();

@@ -75,7 +75,7 @@ fn an_odd_address_that_is_used_drains_and_serves_no_pod_again() {
     node.pass(secs(30));
     settle(&mut node);
     delete(&mut node, "old", [1]);
-    node.pass(secs(60));
+    node.pass(secs(150));
     settle(&mut node);
     assert_eq!(state_of(&node, old[1]), "unknown");
     assert_eq!(held(&node), (2, 1));
@@ -93,7 +93,7 @@ fn a_node_without_an_empty_slot_changes_as_its_pods_go() {
     settle(&mut node);
     assert_eq!(held(&node), (9, 0), "nothing is free to go");
     delete(&mut node, "old", [4]);
-    node.pass(secs(60));
+    node.pass(secs(150));
     settle(&mut node);
     assert_eq!(held(&node), (8, 1));
     fill(&mut node, "new", 15);

@@ -2,26 +2,40 @@
 
 use std::time::Duration;
 
-use enid_core::ids::{InstanceId, SubnetId};
+use crate::dice::Dice;
+use crate::{Knobs, START};
+use enid_core::budget::BudgetConfig;
+use enid_core::ids::{EniId, InstanceId, SubnetId};
 use enid_core::limits::{InstanceType, Mode, NetworkCard};
 use enid_core::node::{Cards, Config, CustomNetworking, EniConfig, KernelConfig};
 use enid_core::wiring::Families;
 use enid_sim::ec2::instance::RunInstances;
+use enid_sim::ec2::interface::CreateNetworkInterface;
 use enid_sim::ec2::{self, Ec2, Tags};
-use simulation::dice::Dice;
-use simulation::{Knobs, START};
 
 /// A region with a node that is about to start.
-pub(crate) struct World {
-    pub(crate) ec2: Ec2,
-    pub(crate) instance: InstanceId,
-    pub(crate) known: InstanceType,
-    pub(crate) config: Config,
+pub(super) struct World {
+    pub(super) ec2: Ec2,
+    pub(super) instance: InstanceId,
+    pub(super) known: InstanceType,
+    pub(super) config: Config,
+    /// What is somebody else's.
+    pub(super) others: Others,
+}
+
+/// ENIs that are attached to nothing and are not this node's.
+pub(super) struct Others {
+    /// Another node.
+    pub(super) neighbour: InstanceId,
+    /// What it is about to attach.
+    pub(super) theirs: EniId,
+    /// Whose it is nothing says.
+    pub(super) nobodys: EniId,
 }
 
 impl World {
     /// The world of a seed.
-    pub(crate) fn drawn(seed: u64, dice: &mut Dice) -> Self {
+    pub(super) fn drawn(seed: u64, dice: &mut Dice) -> Self {
         let cards = if dice.one_in(4) { Cards::Every } else { Cards::Default };
         let known = match cards {
             Cards::Every => a_type_of_three_cards(),
@@ -56,6 +70,9 @@ impl World {
             }
             Some(_) | None => CustomNetworking::Off,
         };
+        let cluster = dice.one_in(2).then(|| "one".to_owned());
+        let others = add_others(&mut ec2, &subnets, &known, cluster.as_deref());
+        let nodes = *dice.pick(&[1, 1, 1, 1, 1, 20, 20, 60]);
         let config = Config {
             mode,
             families,
@@ -65,13 +82,15 @@ impl World {
             cooldown: Duration::from_secs(*dice.pick(&[0, 5, 30])),
             max_enis: dice.one_in(4).then_some(2),
             kernel: KernelConfig { ingress: dice.one_in(3).then(Vec::new), ..KernelConfig::default() },
+            cluster,
+            budget: BudgetConfig { nodes, ..BudgetConfig::default() },
             ..Config::default()
         };
-        Self { ec2, instance, known, config }
+        Self { ec2, instance, known, config, others }
     }
 
     /// Pods that fit whatever happens: a slot each.
-    pub(crate) fn capacity(&self) -> usize {
+    pub(super) fn capacity(&self) -> usize {
         if self.config.families == Families::Ipv6 {
             return usize::MAX;
         }
@@ -105,6 +124,27 @@ fn add_subnets(ec2: &mut Ec2, dice: &mut Dice, mode: Mode, families: Families) -
     subnets
 }
 
+/// ENIs that are attached to nothing and are not this node's.
+fn add_others(ec2: &mut Ec2, subnets: &[SubnetId], known: &InstanceType, cluster: Option<&str>) -> Others {
+    let now = START + Duration::from_secs(60);
+    let subnet = subnets.first().expect("at least one").clone();
+    let neighbour = ec2.launch(now, &RunInstances::one(&known.name, subnet.clone())).expect("an instance");
+    let tag = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    let mut tags = Tags::from([
+        tag("node.k8s.amazonaws.com/instance_id", neighbour.as_str()),
+        tag("node.k8s.amazonaws.com/createdAt", &now.rfc3339()),
+    ]);
+    tags.extend(cluster.map(|cluster| tag("cluster.k8s.amazonaws.com/name", cluster)));
+    let theirs = CreateNetworkInterface {
+        tags,
+        description: format!("aws-K8S-{neighbour}"),
+        ..CreateNetworkInterface::within(subnet.clone())
+    };
+    let nobodys = CreateNetworkInterface::within(subnet);
+    let mut create = |new| ec2.create_network_interface(now, new).expect("an ENI").id;
+    Others { nobodys: create(&nobodys), theirs: create(&theirs), neighbour }
+}
+
 /// Three network cards of two ENIs of three pod addresses.
 fn a_type_of_three_cards() -> InstanceType {
     let small = enid_core::instance_types::lookup("t3.small").expect("a known instance type");
@@ -116,7 +156,7 @@ fn a_type_of_three_cards() -> InstanceType {
 }
 
 /// Targets for a pool.
-pub(crate) fn knobs(dice: &mut Dice) -> Knobs {
+pub(super) fn knobs(dice: &mut Dice) -> Knobs {
     if dice.one_in(2) {
         Knobs { warm_eni: dice.roll_u32(3), warm_prefix: dice.roll_u32(3), ..Knobs::default() }
     } else {
