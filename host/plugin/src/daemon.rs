@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use enid_protocol::cni::code::Code;
 use enid_protocol::cni::error::CniError;
+use enid_protocol::cni::reason::Reason;
 use enid_protocol::frame::FrameDecoder;
 use enid_protocol::message::{Reply, Request};
 use rustix::io::{Errno, IoSlice, retry_on_intr};
@@ -38,21 +38,19 @@ pub(crate) enum NoReply {
 impl NoReply {
     /// The error for the runtime.
     pub(crate) fn to_error(&self, socket: &Path) -> CniError {
-        let (code, details) = match self {
-            NoReply::Away(_) | NoReply::Closed => {
-                (Code::TryAgainLater, "is enid running on this node? See its pod's log, and `enid status`")
-            }
-            NoReply::Late => {
-                (Code::TryAgainLater, "enid is slow or hangs: see its pod's log, and `enid status`")
-            }
-            NoReply::Forbidden(_) => {
-                (Code::Forbidden, "the plugin must run as the user that the daemon runs as")
-            }
-            NoReply::Garbled(_) => (Code::Protocol, "is `socket` in the conflist really enid's?"),
-            NoReply::TooLarge(_) => (Code::InvalidConfig, "shorten what the runtime passes"),
-            NoReply::Broken(_) => (Code::Io, "see `socket` in the conflist"),
-        };
-        CniError::new(code, format!("ask enid at {}: {self}", socket.display()), details)
+        CniError::because(self.reason(), format!("ask enid at {}: {self}", socket.display()))
+    }
+
+    fn reason(&self) -> Reason {
+        match self {
+            NoReply::Away(_) => Reason::DaemonAway,
+            NoReply::Closed => Reason::DaemonBrokeOff,
+            NoReply::Late => Reason::DaemonLate,
+            NoReply::Forbidden(_) => Reason::Forbidden,
+            NoReply::Garbled(_) => Reason::DaemonGarbled,
+            NoReply::TooLarge(_) => Reason::RequestTooLarge,
+            NoReply::Broken(_) => Reason::SocketBroken,
+        }
     }
 }
 

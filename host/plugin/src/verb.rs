@@ -9,9 +9,10 @@ use enid_protocol::cni::call::{Call, Target, Verb};
 use enid_protocol::cni::code::Code;
 use enid_protocol::cni::config::{NetConfig, version_for_errors};
 use enid_protocol::cni::error::CniError;
+use enid_protocol::cni::reason::Reason;
 use enid_protocol::cni::result::{self, Answering};
 use enid_protocol::cni::version::version_document;
-use enid_protocol::message::{Add, Added, Check, Del, Reply, Request};
+use enid_protocol::message::{Add, Added, Check, Del, Gc, Reply, Request};
 use enid_protocol::spool::{Spool, SpoolError};
 use serde_json::Value;
 
@@ -21,8 +22,8 @@ use crate::stdin;
 
 /// How long a runtime may take to write the configuration: it sits in memory there.
 const STDIN_PATIENCE: Duration = Duration::from_secs(10);
-/// VERSION answers without stdin, so it waits only for a configuration that is being written.
-const VERSION_PATIENCE: Duration = Duration::from_secs(1);
+/// VERSION answers without stdin, so it waits only for a configuration that is being written; STATUS answers soon.
+const SHORT_PATIENCE: Duration = Duration::from_secs(1);
 /// The daemon answers this much before we stop listening, so that its reason arrives.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -42,8 +43,8 @@ pub(crate) enum Answer {
 pub(crate) fn perform(call: Call) -> Answer {
     let patience = match &call {
         Call::About => return Answer::About,
-        Call::Version => VERSION_PATIENCE,
-        Call::Add { .. } | Call::Check { .. } | Call::Del { .. } | Call::Gc | Call::Status => STDIN_PATIENCE,
+        Call::Status | Call::Version => SHORT_PATIENCE,
+        Call::Add { .. } | Call::Check { .. } | Call::Del { .. } | Call::Gc { .. } => STDIN_PATIENCE,
     };
     let (input, outcome) = match (stdin::read(patience), call) {
         (input, Call::Version) => return Answer::Document(version_document(&input.unwrap_or_default())),
@@ -65,8 +66,8 @@ fn answer(call: Call, input: &[u8]) -> Result<Answer, CniError> {
         }
         Call::Check { target } => check(&target, &NetConfig::parse(input, Verb::Check)?),
         Call::Del { target } => del(&target, &NetConfig::parse(input, Verb::Del)?),
-        Call::Gc => not_yet(Verb::Gc, input),
-        Call::Status => not_yet(Verb::Status, input),
+        Call::Gc { trace } => gc(trace, &NetConfig::parse(input, Verb::Gc)?),
+        Call::Status => status(&NetConfig::parse(input, Verb::Status)?),
     }
 }
 
@@ -154,8 +155,10 @@ fn del(target: &Target, config: &NetConfig) -> Result<Answer, CniError> {
         timeout_ms: told(config.timeout),
         trace: target.trace.clone(),
     };
-    let request = Request::Del(del.clone());
-    let ask = |until| daemon::ask(&config.socket, &request, None, until);
+    let ask = |until| match daemon::ask(&config.socket, &Request::Del(del.clone()), None, until) {
+        Err(NoReply::TooLarge(_)) => daemon::ask(&config.socket, &Request::Del(del.bare()), None, until),
+        reply => reply,
+    };
     let spool = Spool::new(&config.spool);
     // The daemon is asked until shortly before the end: what is left is for the spool.
     let reply = match ask(deadline - grace(config.timeout)) {
@@ -178,26 +181,43 @@ fn del(target: &Target, config: &NetConfig) -> Result<Answer, CniError> {
         }
         reply => reply,
     };
-    match reply.map_err(|error| error.to_error(&config.socket))? {
+    done(reply.map_err(|error| error.to_error(&config.socket))?, Verb::Del, &config.socket)
+}
+
+fn gc(trace: Option<String>, config: &NetConfig) -> Result<Answer, CniError> {
+    let deadline = Instant::now() + config.timeout;
+    let request = Request::Gc(Gc {
+        network: config.name.clone(),
+        valid: config.valid.clone(),
+        timeout_ms: told(config.timeout),
+        trace,
+    });
+    let reply = daemon::ask(&config.socket, &request, None, deadline);
+    done(reply.map_err(|error| error.to_error(&config.socket))?, Verb::Gc, &config.socket)
+}
+
+/// Whatever keeps the daemon from saying that an ADD can be served keeps it from serving one.
+fn status(config: &NetConfig) -> Result<Answer, CniError> {
+    let unavailable = |error: CniError| CniError { code: Code::Unavailable.number(), ..error };
+    let reply = daemon::ask(&config.socket, &Request::Ready, None, Instant::now() + config.timeout);
+    let reply = reply.map_err(|error| unavailable(error.to_error(&config.socket)))?;
+    // What the daemon says itself has its code already.
+    let by_the_daemon = matches!(reply, Reply::Failed(_));
+    done(reply, Verb::Status, &config.socket)
+        .map_err(|error| if by_the_daemon { error } else { unavailable(error) })
+}
+
+/// Success, if that is what the daemon says.
+fn done(reply: Reply, verb: Verb, socket: &Path) -> Result<Answer, CniError> {
+    match reply {
         Reply::Done => Ok(Answer::Silent),
         Reply::Failed(failed) => Err(failed.into()),
         other @ (Reply::Added(_)
         | Reply::AddedInterfaces(_)
         | Reply::Checked
         | Reply::Hello { .. }
-        | Reply::Report(_)) => Err(misplaced(&other, Verb::Del, &config.socket)),
+        | Reply::Report(_)) => Err(misplaced(&other, verb, socket)),
     }
-}
-
-/// STATUS and GC: the place they will have. Until then they fail, because silence would mean success.
-fn not_yet(verb: Verb, input: &[u8]) -> Result<Answer, CniError> {
-    NetConfig::parse(input, verb)?;
-    let message = format!("{verb} is not served by enid-cni {}", env!("CARGO_PKG_VERSION"));
-    Err(CniError::new(
-        Code::NotImplemented,
-        message,
-        "use cniVersion 1.0.0 in the conflist: it has no such verb",
-    ))
 }
 
 fn misplaced(reply: &Reply, verb: Verb, socket: &Path) -> CniError {
@@ -214,13 +234,12 @@ fn misplaced(reply: &Reply, verb: Verb, socket: &Path) -> CniError {
 }
 
 fn unspooled(error: &SpoolError) -> CniError {
-    let code = match error {
-        SpoolError::Full { .. } => Code::SpoolFull,
-        SpoolError::Locked { .. } => Code::TryAgainLater,
-        SpoolError::TooLarge { .. } | SpoolError::Io { .. } => Code::Io,
+    let reason = match error {
+        SpoolError::Full { .. } => Reason::SpoolFull,
+        SpoolError::Locked { .. } => Reason::SpoolLocked,
+        SpoolError::TooLarge { .. } | SpoolError::Io { .. } => Reason::SpoolUnusable,
     };
-    let message = format!("the daemon is away, and keeping the DEL for it failed: {error}");
-    CniError::new(code, message, "start enid on this node: it empties the spool")
+    CniError::because(reason, format!("the daemon is away, and keeping the DEL for it failed: {error}"))
 }
 
 /// What of `timeout` is kept back from the daemon.

@@ -28,8 +28,10 @@ use crate::cni::code::Code;
 use crate::frame::{self, FrameError};
 
 mod added;
+mod gc;
 
 pub use added::{Added, AddedIpv4, Address, FURTHER_INTERFACE, Further, Interface};
+pub use gc::{Gc, MAX_VALID, ValidAttachment};
 
 /// The protocol's version: higher only when an older reader would misunderstand.
 pub const PROTOCOL: u32 = 1;
@@ -108,6 +110,13 @@ pub struct Del {
     pub trace: Option<String>,
 }
 
+impl Del {
+    /// The same without what is only for logs, and can be of any length: what is left always fits.
+    pub fn bare(&self) -> Del {
+        Del { netns: String::new(), pod: None, ..self.clone() }
+    }
+}
+
 /// CNI CHECK. The pod's namespace descriptor travels with the frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
@@ -167,16 +176,22 @@ pub enum Request {
     },
     /// CNI DEL.
     Del(Del),
+    /// Where the daemon's journal, the kernel and EC2 disagree.
+    Diff,
     /// Why something is as it is.
     Explain {
         /// What to explain.
         subject: Subject,
     },
+    /// CNI GC.
+    Gc(Gc),
     /// Who is there?
     Hello {
         /// The asking program and its version, for logs: `enid-cni 0.1.0`.
         program: String,
     },
+    /// CNI STATUS: could an ADD be served now? Answered from memory.
+    Ready,
     /// What the node has and does.
     Status,
     /// Which strategies are in force, how they fare, and which are in quarantine.
@@ -185,14 +200,17 @@ pub enum Request {
 
 impl Request {
     /// Every verb of this version, as spelled on the wire.
-    pub const VERBS: [&str; 9] = [
+    pub const VERBS: [&str; 12] = [
         "add",
         "add_every_card",
         "check",
         "clear_quarantine",
         "del",
+        "diff",
         "explain",
+        "gc",
         "hello",
+        "ready",
         "status",
         "strategies",
     ];
@@ -205,8 +223,11 @@ impl Request {
             Request::Check(_) => "check",
             Request::ClearQuarantine { .. } => "clear_quarantine",
             Request::Del(_) => "del",
+            Request::Diff => "diff",
             Request::Explain { .. } => "explain",
+            Request::Gc(_) => "gc",
             Request::Hello { .. } => "hello",
+            Request::Ready => "ready",
             Request::Status => "status",
             Request::Strategies => "strategies",
         }
@@ -234,7 +255,8 @@ pub struct Failed {
     pub code: u32,
     /// One line for people: what failed, on what.
     pub message: String,
-    /// The reason in full, and what to do.
+    /// The reason in full, and what to do. With codes 11, 50 and 51 a JSON object on one line with a `reason`, for
+    /// programs; the plugin passes it on as it is.
     #[serde(default)]
     pub details: String,
 }
@@ -256,7 +278,8 @@ pub enum Reply {
     AddedInterfaces(Box<Added>),
     /// To CHECK: all is as it should be.
     Checked,
-    /// To DEL: nothing of the attachment is left, or will be soon without further calls.
+    /// To DEL: nothing of the attachment is left, or will be soon without further calls. To GC: the same of every
+    /// attachment that may go. To Ready: an ADD can be served.
     Done,
     /// To any request.
     Failed(Failed),
@@ -269,7 +292,7 @@ pub enum Reply {
         /// The verbs it knows.
         verbs: Vec<String>,
     },
-    /// To Status, Explain, Strategies and ClearQuarantine: a document whose shape belongs to the daemon.
+    /// To Status, Diff, Explain, Strategies and ClearQuarantine: a document whose shape belongs to the daemon.
     Report(serde_json::Value),
 }
 
@@ -425,6 +448,14 @@ mod tests {
         }
     }
 
+    fn gc(valid: &[(&str, &str)]) -> Gc {
+        let valid = valid.iter().map(|(container, ifname)| ValidAttachment {
+            container: (*container).to_owned(),
+            ifname: (*ifname).to_owned(),
+        });
+        Gc { network: "enid".to_owned(), valid: valid.collect(), timeout_ms: 29_000, trace: None }
+    }
+
     fn body_of(frame: &[u8]) -> &[u8] {
         &frame[frame::HEADER..]
     }
@@ -464,8 +495,11 @@ mod tests {
                 timeout_ms: 1,
                 trace: None,
             }),
+            Request::Diff,
             Request::Explain { subject: Subject::Address("2001:db8::7".parse().unwrap()) },
+            Request::Gc(gc(&[("c1", "eth0"), ("c2", "net1")])),
             Request::Hello { program: "test".to_owned() },
+            Request::Ready,
             Request::Status,
             Request::Strategies,
         ];
@@ -487,9 +521,9 @@ mod tests {
 
     #[test]
     fn an_unknown_verb_is_answered_by_name() {
-        for body in [r#"{"v":1,"request":{"gc":{"valid":[]}}}"#, r#"{"v":1,"request":"gc"}"#] {
+        for body in [r#"{"v":1,"request":{"mend":{"all":[]}}}"#, r#"{"v":1,"request":"mend"}"#] {
             let error = Request::from_body(body.as_bytes()).unwrap_err();
-            assert_eq!(error, MessageError::Unknown { what: "request", name: "gc".to_owned() });
+            assert_eq!(error, MessageError::Unknown { what: "request", name: "mend".to_owned() });
             let Reply::Failed(failed) = error.to_reply() else { panic!("not a failure") };
             assert_eq!(failed.code, Code::DaemonOutdated.number());
         }
@@ -498,8 +532,18 @@ mod tests {
     }
 
     #[test]
-    fn the_wire_form_of_the_verbs_about_strategies_is_stable() {
+    fn the_wire_form_of_the_other_verbs_is_stable() {
         for (request, wire) in [
+            (Request::Diff, r#"{"v":1,"request":"diff"}"#),
+            (
+                Request::Gc(gc(&[("c1", "eth0")])),
+                r#"{"v":1,"request":{"gc":{"network":"enid","valid":[{"container":"c1","ifname":"eth0"}],"timeout_ms":29000}}}"#,
+            ),
+            (
+                Request::Gc(gc(&[])),
+                r#"{"v":1,"request":{"gc":{"network":"enid","valid":[],"timeout_ms":29000}}}"#,
+            ),
+            (Request::Ready, r#"{"v":1,"request":"ready"}"#),
             (Request::Strategies, r#"{"v":1,"request":"strategies"}"#),
             (
                 Request::ClearQuarantine { which: "ab12cd34".to_owned() },

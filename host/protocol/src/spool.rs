@@ -11,6 +11,11 @@
 //! A spooled DEL is older than the daemon that reads it: it must not release a lease that was bound after
 //! [`SpooledDel::at_ms`].
 //!
+//! An entry is there whole or not at all, wherever its writer dies: it is written beside, synced, renamed into place, and
+//! the directory is synced before the plugin answers. An entry is forgotten after it was applied, and the directory is
+//! synced again, so a crash between the two applies it twice and never zero times. On a tmpfs, where the spool
+//! belongs, syncing costs nothing; on a disk entries outlive a loss of power.
+//!
 //! Old with new: a file is `{"v":1,"at_ms":…,"del":{…}}` under the rules of [`crate::message`]; a file that
 //! cannot be read is reported and removed, since nothing could ever act on it.
 
@@ -27,7 +32,7 @@ use crate::message::Del;
 
 /// How many DELs may wait: every pod that a node can have, and then as many again.
 pub const MAX_ENTRIES: usize = 2048;
-/// The largest entry; a DEL is a tenth of it unless a runtime passes a very long path.
+/// The largest entry. A DEL is a tenth of it unless a runtime passes a very long path, which is then left out.
 const MAX_ENTRY: usize = 16 * 1024;
 /// The version of an entry.
 const FORMAT: u32 = 1;
@@ -50,7 +55,7 @@ pub enum SpoolError {
         /// The directory.
         dir: PathBuf,
     },
-    /// The DEL is too large to be spooled.
+    /// The DEL is too large to be spooled, even without what is only for logs.
     TooLarge {
         /// Its size as an entry.
         length: usize,
@@ -164,8 +169,10 @@ struct Entry<D> {
 impl LockedSpool {
     /// Makes `del` durable. An earlier DEL of the same attachment is replaced, even when the spool is full.
     pub fn put(&self, del: &Del, at_ms: u64) -> Result<(), SpoolError> {
-        let bytes = serde_json::to_vec(&Entry { v: FORMAT, at_ms, del });
-        let bytes = bytes.map_err(|error| io_at("encode", &self.dir)(error.into()))?;
+        let mut bytes = self.encode(del, at_ms)?;
+        if bytes.len() > MAX_ENTRY {
+            bytes = self.encode(&del.bare(), at_ms)?;
+        }
         if bytes.len() > MAX_ENTRY {
             return Err(SpoolError::TooLarge { length: bytes.len() });
         }
@@ -184,6 +191,11 @@ impl LockedSpool {
         file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(io_at("write", &incoming))?;
         fs::rename(&incoming, &path).map_err(io_at("rename to", &path))?;
         self.sync()
+    }
+
+    fn encode(&self, del: &Del, at_ms: u64) -> Result<Vec<u8>, SpoolError> {
+        let bytes = serde_json::to_vec(&Entry { v: FORMAT, at_ms, del });
+        bytes.map_err(|error| io_at("encode", &self.dir)(error.into()))
     }
 
     /// Reads every entry, oldest first; removes those that cannot be read.
@@ -223,8 +235,10 @@ impl LockedSpool {
     fn files(&self) -> Result<Vec<String>, SpoolError> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.dir).map_err(io_at("list", &self.dir))?.take(2 * MAX_ENTRIES) {
-            let name = entry.map_err(io_at("list", &self.dir))?.file_name().into_string();
-            files.extend(name.ok().filter(|name| name.ends_with(SUFFIX)));
+            let entry = entry.map_err(io_at("list", &self.dir))?;
+            let name = entry.file_name().into_string().ok().filter(|name| name.ends_with(SUFFIX));
+            // Whatever else has such a name is nobody's DEL, and a FIFO would be waited for without end.
+            files.extend(name.filter(|_| entry.file_type().is_ok_and(|kind| kind.is_file())));
         }
         Ok(files)
     }
@@ -279,6 +293,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::message::Pod;
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -352,6 +367,70 @@ mod tests {
         fs::write(spool.dir.join(INCOMING), "half").unwrap();
         assert_eq!(locked.waiting().unwrap().unreadable.len(), 3);
         assert_eq!(locked.waiting().unwrap(), Waiting::default());
+    }
+
+    /// Every state of the file system in which a writer may have died, with an earlier entry and without.
+    #[test]
+    fn a_writer_that_dies_leaves_nothing_or_a_whole_entry() {
+        let (_dir, spool) = spool();
+        let locked = spool.lock(PATIENCE).unwrap();
+        let (incoming, path) = (spool.dir.join(INCOMING), spool.dir.join(file_name(&del("c1"))));
+        let waits = || {
+            let waiting = locked.waiting().unwrap();
+            assert_eq!(waiting.unreadable, []);
+            waiting.dels.iter().map(|spooled| spooled.at_ms).collect::<Vec<_>>()
+        };
+        let whole = locked.encode(&del("c1"), 20).unwrap();
+        for earlier in [None, Some(10)] {
+            let before: Vec<u64> = earlier.into_iter().collect();
+            for written in 0..=whole.len() {
+                if let Some(at_ms) = earlier {
+                    locked.put(&del("c1"), at_ms).unwrap();
+                }
+                fs::write(&incoming, &whole[..written]).unwrap();
+                assert_eq!(waits(), before, "{written} bytes written");
+                // The runtime repeats its DEL, which a longer leftover must not shine through.
+                fs::write(&incoming, [&whole[..written], &[b'}'; 500]].concat()).unwrap();
+                locked.put(&del("c1"), 30).unwrap();
+                assert_eq!(waits(), [30], "{written} bytes were there");
+                fs::remove_file(&path).unwrap();
+            }
+            fs::write(&incoming, &whole).unwrap();
+            fs::rename(&incoming, &path).unwrap();
+            assert_eq!(waits(), [20], "renamed");
+            fs::remove_file(&path).unwrap();
+        }
+        // The directory was made, and nothing else; the lock as well.
+        fs::remove_dir_all(&spool.dir).unwrap();
+        fs::create_dir(&spool.dir).unwrap();
+        assert_eq!(spool.lock(PATIENCE).unwrap().waiting().unwrap(), Waiting::default());
+    }
+
+    #[test]
+    fn what_is_only_for_logs_is_left_out_rather_than_the_del_lost() {
+        let (_dir, spool) = spool();
+        let locked = spool.lock(PATIENCE).unwrap();
+        let mut long = del("c1");
+        long.netns = "/n".repeat(MAX_ENTRY);
+        let pod = |name: String| Some(Pod { namespace: "default".to_owned(), name, uid: None });
+        long.pod = pod("web".to_owned());
+        locked.put(&long, 1).unwrap();
+        long.pod = pod("w".repeat(MAX_ENTRY));
+        locked.put(&long, 2).unwrap();
+        assert_eq!(locked.waiting().unwrap().dels[0].del, del("c1"));
+        long.container = "c".repeat(MAX_ENTRY);
+        assert!(matches!(locked.put(&long, 3), Err(SpoolError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_entry() {
+        let (_dir, spool) = spool();
+        let locked = spool.lock(PATIENCE).unwrap();
+        locked.put(&del("c1"), 1).unwrap();
+        fs::create_dir(spool.dir.join(format!("a{SUFFIX}"))).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", spool.dir.join(format!("b{SUFFIX}"))).unwrap();
+        let waiting = locked.waiting().unwrap();
+        assert_eq!((waiting.dels.len(), waiting.unreadable.len()), (1, 0));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use enid_protocol::frame::HEADER;
 use enid_protocol::message::{
-    Add, Added, AddedIpv4, Address, Check, Further, Interface, Reply, Request, Subject,
+    Add, Added, AddedIpv4, Address, Check, Further, Gc, Interface, Reply, Request, Subject,
 };
 use serde::Deserialize;
 
@@ -164,6 +164,9 @@ fn an_older_daemon_refuses_what_it_would_do_by_halves() {
         (Request::AddEveryCard(add()), "add_every_card"),
         (check(&["10.0.1.7", "2001:db8::7"]), "IPv4"),
         (Request::Explain { subject: Subject::Address(ip("2001:db8::7")) }, "IPv4"),
+        (Request::Diff, "diff"),
+        (Request::Gc(Gc { network: "enid".to_owned(), valid: Vec::new(), timeout_ms: 5, trace: None }), "gc"),
+        (Request::Ready, "ready"),
     ] {
         let refused = first::request(&request.to_frame().unwrap()).unwrap_err();
         assert!(refused.contains(part), "{refused}");

@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
@@ -64,7 +64,17 @@ impl Stage {
 
     /// Runs one verb with the usual environment against this stage.
     pub(crate) fn run(&self, verb: &str, extra: Value) -> Outcome {
-        Runtime::new(verb).config(&self.config("1.0.0", extra)).run()
+        self.runtime(verb, extra).run()
+    }
+
+    /// The same call, to be varied. GC and STATUS came with 1.1.0, and GC has a list.
+    pub(crate) fn runtime(&self, verb: &str, extra: Value) -> Runtime {
+        let version = if matches!(verb, "GC" | "STATUS") { "1.1.0" } else { "1.0.0" };
+        let mut config = self.config(version, extra);
+        if verb == "GC" && config.get("cni.dev/valid-attachments").is_none() {
+            config["cni.dev/valid-attachments"] = json!([]);
+        }
+        Runtime::new(verb).config(&config)
     }
 }
 
@@ -160,7 +170,9 @@ fn hear(stream: &mut UnixStream) -> Option<Heard> {
 }
 
 /// A container runtime's call.
+#[derive(Clone)]
 pub(crate) struct Runtime {
+    program: PathBuf,
     variables: BTreeMap<&'static str, OsString>,
     stdin: Vec<u8>,
     keep_stdin_open: bool,
@@ -169,7 +181,12 @@ pub(crate) struct Runtime {
 impl Runtime {
     /// A call as containerd makes it. The pod's namespace is the test's own, and said to be meant.
     pub(crate) fn new(verb: &str) -> Runtime {
-        let mut runtime = Runtime { variables: BTreeMap::new(), stdin: Vec::new(), keep_stdin_open: false };
+        let mut runtime = Runtime {
+            program: env!("CARGO_BIN_EXE_enid-cni").into(),
+            variables: BTreeMap::new(),
+            stdin: Vec::new(),
+            keep_stdin_open: false,
+        };
         for (name, value) in [
             ("CNI_COMMAND", verb),
             ("CNI_CONTAINERID", "c1"),
@@ -208,11 +225,17 @@ impl Runtime {
         self
     }
 
-    pub(crate) fn run(self) -> Outcome {
-        let started = Instant::now();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_enid-cni"))
+    /// Another copy of the plugin.
+    pub(crate) fn program(mut self, program: &Path) -> Runtime {
+        self.program = program.to_owned();
+        self
+    }
+
+    /// Starts the call; what it still waits for on stdin comes back too.
+    pub(crate) fn start(&self) -> (Child, Option<ChildStdin>) {
+        let mut child = Command::new(&self.program)
             .env_clear()
-            .envs(self.variables)
+            .envs(&self.variables)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -221,7 +244,12 @@ impl Runtime {
         let mut stdin = child.stdin.take().unwrap();
         // A plugin that answers without reading closes the pipe.
         let _ = stdin.write_all(&self.stdin);
-        let kept = self.keep_stdin_open.then_some(stdin);
+        (child, self.keep_stdin_open.then_some(stdin))
+    }
+
+    pub(crate) fn run(self) -> Outcome {
+        let started = Instant::now();
+        let (child, kept) = self.start();
         let (sender, receiver) = mpsc::channel();
         let id = child.id();
         thread::spawn(move || sender.send(child.wait_with_output()));
@@ -270,6 +298,14 @@ impl Outcome {
         assert!(!message.is_empty() && !message.contains('\n'), "{document}");
         assert!(document["details"].as_str().is_some_and(|details| !details.is_empty()), "{document}");
         (document["code"].as_u64().unwrap(), message.to_owned())
+    }
+
+    /// The `reason` in the details of a failure.
+    pub(crate) fn reason(&self) -> String {
+        self.failed();
+        let document: Value = serde_json::from_str(&self.stdout).unwrap();
+        let details: Value = serde_json::from_str(document["details"].as_str().unwrap()).unwrap();
+        details["reason"].as_str().unwrap().to_owned()
     }
 }
 

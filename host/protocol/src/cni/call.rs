@@ -83,8 +83,11 @@ pub enum Call {
         /// Of what.
         target: Target,
     },
-    /// GC.
-    Gc,
+    /// GC. The network and what is valid in it come with the configuration.
+    Gc {
+        /// `TRACEPARENT`.
+        trace: Option<String>,
+    },
     /// STATUS.
     Status,
     /// VERSION.
@@ -114,7 +117,7 @@ impl Call {
             }
             Verb::Check => environment.target(ArgsPolicy::Strict).map(|target| Call::Check { target }),
             Verb::Del => environment.target(ArgsPolicy::Lenient).map(|target| Call::Del { target }),
-            Verb::Gc => environment.outcome().map(|()| Call::Gc),
+            Verb::Gc => environment.outcome().map(|()| Call::Gc { trace: environment.trace() }),
             Verb::Status => environment.outcome().map(|()| Call::Status),
             Verb::Version => Ok(Call::Version),
         }
@@ -209,13 +212,19 @@ impl<F: Fn(&str) -> Option<OsString>> Environment<F> {
             ifname: self.text("CNI_IFNAME"),
             netns: self.text("CNI_NETNS"),
             args,
-            // A trace id is 55 bytes; anything longer is not one.
-            trace: (self.variable)("TRACEPARENT")
-                .and_then(|trace| trace.into_string().ok())
-                .filter(|trace| !trace.is_empty() && trace.len() <= 128),
+            trace: self.trace(),
         };
         self.outcome()?;
         Ok(target)
+    }
+
+    /// The trace that the call belongs to. What comes with it (`TRACESTATE`, `BAGGAGE`) is for tracing systems, and the
+    /// daemon has none.
+    fn trace(&self) -> Option<String> {
+        // A trace id is 55 bytes; anything longer is not one.
+        (self.variable)("TRACEPARENT")
+            .and_then(|trace| trace.into_string().ok())
+            .filter(|trace| !trace.is_empty() && trace.len() <= 128)
     }
 
     fn outcome(&self) -> Result<(), CniError> {
@@ -238,7 +247,8 @@ pub(super) fn is_cni_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
 }
 
-fn is_interface_name(text: &str) -> bool {
+/// A name that a link may have (spec 1.1.0, "Parameters").
+pub(super) fn is_interface_name(text: &str) -> bool {
     (1..=15).contains(&text.len())
         && !matches!(text, "." | "..")
         && !text.contains(|c: char| matches!(c, '/' | ':') || c.is_whitespace() || c.is_control())

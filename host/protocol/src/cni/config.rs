@@ -1,5 +1,6 @@
 //! The network configuration on stdin (spec 1.1.0, "Plugin configuration objects").
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,18 +9,22 @@ use serde_json::{Map, Value};
 
 use super::annotations::Nics;
 use super::args::CniArgs;
-use super::call::{Verb, is_cni_name};
+use super::call::{Verb, is_cni_name, is_interface_name};
 use super::code::Code;
 use super::error::CniError;
 use super::version::CniVersion;
-use crate::message::FURTHER_INTERFACE;
+use crate::message::{FURTHER_INTERFACE, MAX_VALID, ValidAttachment};
 
 /// Where the daemon listens unless the configuration says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/enid/enid.sock";
 /// How long ADD may take: attaching an ENI takes a minute on a bad day, and runtimes give up at 220 s.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(90);
-/// No verb but ADD has anything slow to wait for.
+/// How long GC may take: it may have a whole node's pods to take away.
+pub const GC_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long CHECK and DEL may take: they have nothing slow to wait for.
 pub const SHORT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long STATUS may take: runtimes ask every few seconds, and the daemon answers from memory.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// What `timeout_secs` may be.
 const TIMEOUT_RANGE: std::ops::RangeInclusive<u64> = 1..=200;
 /// `sun_path` has 108 bytes, the last of which is zero.
@@ -29,10 +34,13 @@ const MAX_SOCKET_PATH: usize = 107;
 pub const MAX_STDIN: usize = 4 * 1024 * 1024;
 
 /// Keys that the spec defines, each handled or meant for others.
-const STANDARD_KEYS: [&str; 10] = [
+const STANDARD_KEYS: [&str; 12] = [
     "args",
     "capabilities",
     "cniVersion",
+    // Switches of the runtime's, which whoever calls all the same has decided about.
+    "disableCheck",
+    "disableGC",
     "dns",
     "ipMasq",
     "ipam",
@@ -41,6 +49,8 @@ const STANDARD_KEYS: [&str; 10] = [
     "runtimeConfig",
     "type",
 ];
+/// Where GC finds what is valid, the key of the spec first: libcni sends both, for the spec's text once had the other.
+const VALID_KEYS: [&str; 2] = ["cni.dev/valid-attachments", "cni.dev/attachments"];
 /// Keys of enid.
 const OWN_KEYS: [&str; 3] = ["socket", "spool", "timeout_secs"];
 
@@ -65,6 +75,8 @@ pub struct NetConfig {
     pub nics: Nics,
     /// `prevResult`, when there is one. Its lists are lists.
     pub previous: Option<Previous>,
+    /// What GC leaves alone, each once. Only GC has any.
+    pub valid: Vec<ValidAttachment>,
 }
 
 /// The result of the plugins before this one; at CHECK, of the whole chain.
@@ -111,19 +123,25 @@ impl NetConfig {
         let (socket, spool) = reading.paths();
         let timeout = match verb {
             Verb::Add => reading.timeout().unwrap_or(DEFAULT_TIMEOUT),
-            Verb::Check | Verb::Del | Verb::Gc | Verb::Status | Verb::Version => {
-                reading.timeout().unwrap_or(SHORT_TIMEOUT).min(SHORT_TIMEOUT)
-            }
+            Verb::Check | Verb::Del | Verb::Version => reading.timeout_up_to(SHORT_TIMEOUT),
+            Verb::Gc => reading.timeout_up_to(GC_TIMEOUT),
+            Verb::Status => reading.timeout_up_to(STATUS_TIMEOUT),
         };
-        let (mut previous, mut dns) = (None, None);
+        let (mut previous, mut dns, mut valid) = (None, None, Vec::new());
         match verb {
-            Verb::Add | Verb::Check => {
+            // What ADD would refuse, STATUS must not call well.
+            Verb::Add | Verb::Check | Verb::Status => {
                 reading.addressing();
                 dns = reading.dns();
                 previous = reading.previous();
                 reading.unknown_keys();
             }
-            Verb::Gc | Verb::Status => reading.unknown_keys(),
+            // Takes away for good, so it forgives nothing that might mean something else.
+            Verb::Gc => {
+                reading.addressing();
+                valid = reading.valid();
+                reading.unknown_keys();
+            }
             Verb::Del | Verb::Version => {}
         }
         if verb == Verb::Check && previous.is_none() {
@@ -132,7 +150,7 @@ impl NetConfig {
         let args = reading.args();
         let nics = if verb == Verb::Add { reading.nics() } else { Nics::One };
         reading.outcome()?;
-        Ok(NetConfig { version, name, socket, spool, timeout, dns, args, nics, previous })
+        Ok(NetConfig { version, name, socket, spool, timeout, dns, args, nics, previous, valid })
     }
 }
 
@@ -254,6 +272,36 @@ impl Reading<'_> {
         }
     }
 
+    fn timeout_up_to(&mut self, longest: Duration) -> Duration {
+        self.timeout().unwrap_or(longest).min(longest)
+    }
+
+    /// The attachments that GC must leave alone. A list that cannot be read in full is as good as none, and none is
+    /// not the empty one: whoever sends nothing has not said that nothing is valid.
+    fn valid(&mut self) -> Vec<ValidAttachment> {
+        let listed = VALID_KEYS.into_iter().find_map(|key| Some((key, self.value(key)?)));
+        let Some((key, listed)) = listed else {
+            self.wrong(format!("`{}` is missing: without it nothing may go", VALID_KEYS[0]));
+            return Vec::new();
+        };
+        let Some(listed) = listed.as_array() else {
+            self.wrong(format!("`{key}` is {}, not a list", shown(&listed)));
+            return Vec::new();
+        };
+        if listed.len() > MAX_VALID {
+            let count = listed.len();
+            self.wrong(format!("`{key}` lists {count} attachments, and more than {MAX_VALID} are no node's"));
+            return Vec::new();
+        }
+        let valid: Result<BTreeSet<ValidAttachment>, &Value> =
+            listed.iter().map(|entry| valid_attachment(entry).ok_or(entry)).collect();
+        valid.map(|valid| valid.into_iter().collect()).unwrap_or_else(|entry| {
+            let form = "{\"containerID\":…,\"ifname\":…}";
+            self.wrong(format!("`{key}` has {}, which is not {form} of names as CNI has them", shown(entry)));
+            Vec::new()
+        })
+    }
+
     /// The daemon allocates and translates: a configuration that asks for another's work is refused.
     fn addressing(&mut self) {
         if let Some(ipam) = self.value("ipam")
@@ -341,6 +389,14 @@ impl Reading<'_> {
     }
 }
 
+fn valid_attachment(entry: &Value) -> Option<ValidAttachment> {
+    let text = |key| entry.get(key).and_then(Value::as_str).map(str::to_owned);
+    Some(ValidAttachment {
+        container: text("containerID").filter(|container| is_cni_name(container))?,
+        ifname: text("ifname").filter(|ifname| is_interface_name(ifname))?,
+    })
+}
+
 fn list<'a>(object: &'a Map<String, Value>, key: &str) -> &'a [Value] {
     object.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
@@ -377,7 +433,13 @@ mod tests {
         assert_eq!(config.socket, Path::new("/run/enid/enid.sock"));
         assert_eq!(config.spool, Path::new("/run/enid/spool"));
         assert_eq!(config.timeout, Duration::from_secs(90));
-        assert_eq!(parse(json!({}), Verb::Del).unwrap().timeout, Duration::from_secs(10));
+        let empty = || json!({ "cni.dev/valid-attachments": [] });
+        for (verb, most) in [(Verb::Del, 10), (Verb::Gc, 30), (Verb::Status, 2)] {
+            assert_eq!(parse(empty(), verb).unwrap().timeout, Duration::from_secs(most), "{verb}");
+            let mut longer = empty();
+            longer["timeout_secs"] = json!(100);
+            assert_eq!(parse(longer, verb).unwrap().timeout, Duration::from_secs(most), "{verb}");
+        }
         let moved = parse(json!({ "socket": "/a/b.sock", "timeout_secs": 3 }), Verb::Del).unwrap();
         assert_eq!((moved.spool.as_path(), moved.timeout), (Path::new("/a/spool"), Duration::from_secs(3)));
     }
@@ -435,6 +497,52 @@ mod tests {
         assert_eq!(code, 7);
         for part in ["`name` is missing", "`socket`", "`timeout_secs` 0", "is a path", "`dns`"] {
             assert!(message.contains(part), "{part} in {message}");
+        }
+    }
+
+    #[test]
+    fn gc_reads_what_is_valid_once_and_in_full_or_not_at_all() {
+        let entry = |container: &str| json!({ "containerID": container, "ifname": "eth0", "more": 1 });
+        let containers = |extra: Value| {
+            let valid = parse(extra, Verb::Gc).unwrap().valid;
+            valid.into_iter().map(|valid| valid.container).collect::<Vec<_>>()
+        };
+        let (new, old) = ("cni.dev/valid-attachments", "cni.dev/attachments");
+        assert_eq!(containers(json!({ new: [entry("b"), entry("a"), entry("b")] })), ["a", "b"]);
+        assert_eq!(containers(json!({ new: [], old: [entry("a")] })), Vec::<String>::new());
+        assert_eq!(containers(json!({ new: null, old: [entry("a")] })), ["a"]);
+        assert_eq!(containers(json!({ old: [entry("a")] })), ["a"]);
+        let many = |count: usize| (0..count).map(|n| entry(&format!("c{n}"))).collect::<Vec<_>>();
+        assert_eq!(containers(json!({ new: many(MAX_VALID) })).len(), MAX_VALID);
+        for (extra, part) in [
+            (json!({}), "is missing"),
+            (json!({ new: null }), "is missing"),
+            (json!({ new: {} , old: [] }), "not a list"),
+            (json!({ new: [entry("a"), entry("../a")] }), "../a"),
+            (json!({ new: [{ "containerID": "a", "ifname": "" }] }), "which is not"),
+            (json!({ new: [{ "containerID": "a" }] }), "which is not"),
+            (json!({ new: ["a"] }), "\"a\""),
+            (json!({ new: many(MAX_VALID + 1) }), "4097"),
+        ] {
+            let (code, message) = refused(extra, Verb::Gc);
+            assert_eq!(code, 7);
+            assert!(message.contains(part), "{part} in {message}");
+        }
+        assert!(parse(json!({}), Verb::Add).unwrap().valid.is_empty());
+    }
+
+    #[test]
+    fn status_finds_wrong_what_add_would_refuse() {
+        for (extra, code) in [
+            (json!({ "ipam": { "type": "host-local" } }), 2),
+            (json!({ "ipMasq": true }), 2),
+            (json!({ "vethPrefix": "eni" }), 2),
+            (json!({ "dns": [] }), 7),
+            (json!({ "name": "" }), 7),
+        ] {
+            for verb in [Verb::Add, Verb::Status] {
+                assert_eq!(refused(extra.clone(), verb).0, code, "{verb} {extra}");
+            }
         }
     }
 
@@ -519,9 +627,9 @@ mod tests {
         }
 
         #[test]
-        fn any_value_under_any_key_never_panics(key in prop::sample::select(STANDARD_KEYS.into_iter().chain(OWN_KEYS).collect::<Vec<_>>()), number: i64, text in ".{0,20}") {
+        fn any_value_under_any_key_never_panics(key in prop::sample::select(STANDARD_KEYS.into_iter().chain(OWN_KEYS).chain(VALID_KEYS).collect::<Vec<_>>()), number: i64, text in ".{0,20}") {
             for value in [json!(number), json!(text), json!([text]), json!({ &text: number }), json!(null), json!(true)] {
-                for verb in [Verb::Add, Verb::Check, Verb::Del] {
+                for verb in [Verb::Add, Verb::Check, Verb::Del, Verb::Gc, Verb::Status] {
                     let _ = parse(json!({ key: value }), verb);
                 }
             }

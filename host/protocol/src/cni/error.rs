@@ -5,11 +5,15 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::code::Code;
+use super::reason::Reason;
 use super::version::CniVersion;
 use crate::message::Failed;
 
-/// Longest `msg` and `details`: runtimes copy them into events and logs.
-const MAX_TEXT: usize = 2000;
+/// Longest `msg`: runtimes copy it into events and logs.
+const MAX_MESSAGE: usize = 2000;
+/// Longest `details`, several times what any reason of the daemon's takes: programs read them, and half a JSON object
+/// says nothing.
+const MAX_DETAILS: usize = 8000;
 
 /// A failed CNI call: one code, one line, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,12 +32,17 @@ impl CniError {
         CniError { code: code.number(), message: message.into(), details: details.into() }
     }
 
+    /// A failure for one of the plugin's own reasons.
+    pub fn because(reason: Reason, message: impl Into<String>) -> CniError {
+        CniError::new(reason.code(), message, reason.details())
+    }
+
     /// The document for stdout.
     pub fn document(&self, version: CniVersion) -> Value {
-        let mut document =
-            json!({ "cniVersion": version.as_str(), "code": self.code, "msg": one_line(&self.message) });
+        let message = one_line(&self.message, MAX_MESSAGE);
+        let mut document = json!({ "cniVersion": version.as_str(), "code": self.code, "msg": message });
         if !self.details.is_empty() {
-            document["details"] = Value::String(one_line(&self.details));
+            document["details"] = Value::String(one_line(&self.details, MAX_DETAILS));
         }
         document
     }
@@ -53,8 +62,8 @@ impl fmt::Display for CniError {
 
 impl std::error::Error for CniError {}
 
-fn one_line(text: &str) -> String {
-    text.chars().take(MAX_TEXT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+fn one_line(text: &str, longest: usize) -> String {
+    text.chars().take(longest).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -68,7 +77,7 @@ mod tests {
         assert_eq!(document["msg"], "add route 10.0.0.7/32");
         assert_eq!(document["code"], 105);
         assert_eq!(document["cniVersion"], "1.0.0");
-        assert_eq!(document["details"].as_str().map(str::len), Some(MAX_TEXT));
+        assert_eq!(document["details"].as_str().map(str::len), Some(MAX_DETAILS));
         let bare = CniError::new(Code::Io, "m", "").document(CniVersion::CURRENT);
         assert!(bare.get("details").is_none());
     }

@@ -3,7 +3,8 @@
 //! * [`call`]: verb and environment, read through one table; [`args`]: `CNI_ARGS`.
 //! * [`config`]: the network configuration on stdin; [`annotations`]: what the pod says in it.
 //! * [`version`]: the spec versions spoken.
-//! * [`result`]: what ADD prints, per version; [`error`]: what a failure prints; [`code`]: its number.
+//! * [`result`]: what ADD prints, per version; [`error`]: what a failure prints; [`code`]: its number;
+//!   [`reason`]: the plugin's own causes.
 
 pub mod annotations;
 pub mod args;
@@ -11,5 +12,6 @@ pub mod call;
 pub mod code;
 pub mod config;
 pub mod error;
+pub mod reason;
 pub mod result;
 pub mod version;
