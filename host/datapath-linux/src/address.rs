@@ -93,22 +93,18 @@ impl Held {
     }
 }
 
-/// The addresses of one family that others can reach a link by. Never on a pod's path.
-pub(crate) fn on_link(
-    netlink: &mut Netlink,
-    family: Family,
-    link: u32,
-    dev: &str,
-) -> Result<Vec<Held>, DatapathError> {
+/// The addresses of one family by which others can reach a link, with the links that have them. Never on a pod's
+/// path.
+pub(crate) fn survey(netlink: &mut Netlink, family: Family) -> Result<Vec<(u32, Held)>, DatapathError> {
     let mut message = AddressMessage::default();
     message.header.family = family.in_messages();
-    message.header.index = link;
-    let request =
-        Request::new(format!("list the addresses of {dev}"), RouteNetlinkMessage::GetAddress(message), 0);
-    netlink.dump(&request, |payload| {
+    let request = Request::new("list the addresses", RouteNetlinkMessage::GetAddress(message), 0);
+    netlink.survey(&request, |payload| {
         let message = AddressMessage::parse(payload).map_err(|error| error.to_string())?;
-        let wanted = message.header.index == link && message.header.scope == AddressScope::Universe;
-        Ok(wanted.then(|| Held::parse(&message)).flatten())
+        if message.header.scope != AddressScope::Universe {
+            return Ok(None);
+        }
+        Ok(Held::parse(&message).map(|held| (message.header.index, held)))
     })
 }
 
@@ -145,31 +141,31 @@ pub(crate) fn answered_by(address: IpAddr, mac: Mac, link: u32, dev: &str) -> Re
     Request::new(attempt, RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
-/// The MAC that a permanent neighbour entry gives an address. Never on a pod's path.
-pub(crate) fn permanent_answer(
+/// The permanent neighbour entries of one family, with their links. Never on a pod's path.
+pub(crate) fn permanent_neighbours(
     netlink: &mut Netlink,
-    address: IpAddr,
-    link: u32,
-) -> Result<Option<Mac>, DatapathError> {
+    family: Family,
+) -> Result<Vec<(u32, IpAddr, Mac)>, DatapathError> {
     let mut message = NeighbourMessage::default();
-    message.header.family = Family::of(address).in_messages();
-    message.attributes = vec![NeighbourAttribute::IfIndex(link)];
+    message.header.family = family.in_messages();
     let request = Request::new("list the neighbours", RouteNetlinkMessage::GetNeighbour(message), 0);
-    let wanted = NeighbourAttribute::Destination(destination(address));
-    let entries = netlink.dump(&request, |payload| {
+    netlink.survey(&request, |payload| {
         let message = NeighbourMessage::parse(payload).map_err(|error| error.to_string())?;
-        if message.header.ifindex != link
-            || message.header.state != NeighbourState::Permanent
-            || !message.attributes.contains(&wanted)
-        {
+        if message.header.state != NeighbourState::Permanent {
             return Ok(None);
         }
-        Ok(message.attributes.iter().find_map(|attribute| {
-            let NeighbourAttribute::LinkLayerAddress(mac) = attribute else { return None };
-            <[u8; 6]>::try_from(mac.as_slice()).ok().map(Mac)
-        }))
-    })?;
-    Ok(entries.into_iter().next())
+        let (mut address, mut mac) = (None, None);
+        for attribute in &message.attributes {
+            if let NeighbourAttribute::Destination(NeighbourAddress::Inet(ipv4)) = attribute {
+                address = Some(IpAddr::V4(*ipv4));
+            } else if let NeighbourAttribute::Destination(NeighbourAddress::Inet6(ipv6)) = attribute {
+                address = Some(IpAddr::V6(*ipv6));
+            } else if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
+                mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
+            }
+        }
+        Ok(address.zip(mac).map(|(address, mac)| (message.header.ifindex, address, mac)))
+    })
 }
 
 fn destination(address: IpAddr) -> NeighbourAddress {

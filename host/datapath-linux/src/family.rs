@@ -9,7 +9,7 @@ use netlink_packet_route::AddressFamily;
 use crate::sysctl;
 
 /// IPv4 or IPv6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Family {
     Ipv4,
     Ipv6,

@@ -4,9 +4,10 @@
 //! all come in as [`enid_core::wiring`]. It never talks to EC2, keeps no state on disk, and never enters a
 //! namespace on a thread that is not its own.
 //!
-//! Four threads do the work. *pods* serves ADD and DEL and reads no table on that path; *dad* answers the
+//! Four threads do the work. *pods* serves ADD and DEL and reads no table on that path, and repairs pods in order with
+//! these; *dad* answers the
 //! pods whose IPv6 addresses the kernel does not use at once; *node* does what may take long (ENIs, nftables,
-//! checks); *reaper* deletes the veths of dead pods in groups. A pod's namespace is entered only to open
+//! checks, looks at everything); *reaper* deletes the veths of dead pods in groups. A pod's namespace is entered only to open
 //! sockets there, which stay bound to it after the thread has come home, and to switch IPv6 on for an IPv6
 //! pod.
 //!
@@ -24,12 +25,17 @@
 //! | module | its noun |
 //! |---|---|
 //! | [`LinuxDatapath`] (here) | the port's implementation: a queue to each thread |
-//! | `thread` | the threads and the jobs they take |
-//! | `pod` | one pod's wiring, unwiring, and undoing |
+//! | `thread`, `agenda` | the threads and the jobs they take, and which of a pod's is next |
+//! | `pod` | one pod's wiring, unwiring, undoing and repair |
 //! | `dad` | pods whose IPv6 addresses the kernel does not use yet |
+//! | `tables` | what one namespace has, each table read once |
+//! | `fault` | a difference from the wiring, with what mends it |
+//! | `inhabitants` | namespaces that processes live in |
 //! | `inspection` | what the kernel has for a pod against what it should have |
+//! | `visit` | a pod's namespace, found again where it was |
+//! | `look` | everything of ours in the kernel, compared |
 //! | `eni`, `node`, `sysctl` | secondary ENIs; node-wide rules and settings |
-//! | `ruleset`, `nft` | the text of our nftables tables, and who applies it |
+//! | `ruleset`, `nft`, `listing` | the text of our nftables tables, who applies it, and what came of it |
 //! | `reaper` | deferred deletion of host veths |
 //! | `namespace` | the node's network namespace, and visits to a pod's |
 //! | `netlink` | batches, dumps and refusals |
@@ -39,11 +45,16 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod agenda;
 mod dad;
 mod eni;
 mod family;
+mod fault;
+mod inhabitants;
 mod inspection;
 mod link;
+mod listing;
+mod look;
 mod namespace;
 mod netlink;
 mod nft;
@@ -54,15 +65,18 @@ mod route;
 mod rule;
 mod ruleset;
 mod sysctl;
+mod tables;
 mod thread;
+mod visit;
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 
-use enid_core::event::KernelView;
+use enid_core::event::{Drift, KernelView, KernelWanted, WantedPod};
 use enid_core::wiring::{EniWiring, NodeWiring, PodWiring, VethPrefix};
-use enid_engine::ports::{Datapath, DatapathError, Drift, Wired};
+use enid_engine::ports::{Datapath, DatapathError, Wired};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::namespace::NodeNamespace;
@@ -75,7 +89,7 @@ use crate::thread::{NodeJob, PodJob, QUEUE, Reply};
 pub struct DatapathOptions {
     /// The node's network namespace; `None` is the one of the thread that calls [`LinuxDatapath::start`].
     pub node: Option<OwnedFd>,
-    /// Start of host veth names, by which [`Datapath::pods`] knows them.
+    /// Start of host veth names, by which a look knows them.
     pub veth_prefix: VethPrefix,
     /// The nftables program, looked for in `PATH` unless it has a directory.
     pub nft: PathBuf,
@@ -207,8 +221,16 @@ impl Datapath for LinuxDatapath {
         self.ask_node(|reply| NodeJob::CheckPod(pod.clone(), netns, reply)).await
     }
 
-    async fn pods(&self) -> Result<KernelView, DatapathError> {
-        self.ask_node(NodeJob::Pods).await
+    async fn repair_pod(&self, pod: &WantedPod) -> Result<(), DatapathError> {
+        self.ask_pods(|reply| PodJob::Repair(pod.clone(), reply)).await
+    }
+
+    async fn remove_stray(&self, address: IpAddr) -> Result<(), DatapathError> {
+        self.ask_pods(|reply| PodJob::RemoveStray(address, reply)).await
+    }
+
+    async fn look(&self, wanted: &KernelWanted) -> Result<KernelView, DatapathError> {
+        self.ask_node(|reply| NodeJob::Look(Box::new(wanted.clone()), reply)).await
     }
 }
 

@@ -134,9 +134,9 @@ pub(crate) fn by_index(netlink: &mut Netlink, index: u32) -> Result<Option<Link>
     }
 }
 
-/// All links of the namespace. Never on a pod's path.
+/// All links of the namespace. Never on a pod's path, but seen while pods come and go.
 pub(crate) fn all(netlink: &mut Netlink) -> Result<Vec<Link>, DatapathError> {
-    netlink.dump(&list(), |payload| Link::parse(payload).map(Some))
+    netlink.survey(&list(), |payload| Link::parse(payload).map(Some))
 }
 
 /// The links with this MAC. Never on a pod's path, but found while pods come and go.

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use enid_engine::ports::DatapathError;
-use rustix::fs::{fstat, fstatfs};
+use rustix::fs::{Mode, OFlags, fstat, fstatfs};
 use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -34,6 +34,14 @@ impl NodeNamespace {
         let fd = node.try_clone_to_owned().map_err(|error| failed(attempt, error))?;
         let identity = identity(node).map_err(|error| failed(attempt, error))?;
         Ok(Self { fd, identity })
+    }
+
+    /// Opens the namespace at this path, if a network namespace other than our own is there. What a pod's
+    /// namespace was called may be a plain file by now, or another process's.
+    pub(crate) fn find(&self, path: &str) -> Option<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let namespace = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+        self.admit(namespace.as_fd()).is_ok().then_some(namespace)
     }
 
     /// Does `work` inside a pod. The thread is back in its own namespace when this returns.

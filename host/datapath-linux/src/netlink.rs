@@ -202,6 +202,24 @@ impl Netlink {
         Err(failed(&request.attempt, format_args!("the table changed during {DUMP_ATTEMPTS} readings")))
     }
 
+    /// Reads a whole table that pods may change all the time: when it does not come to rest, all readings together.
+    /// What came or went meanwhile may be in there or not. Of rules and IPv6 routes the kernel does not say that they
+    /// changed: one that stands where it began its next answer may be skipped.
+    pub(crate) fn survey<T>(
+        &mut self,
+        request: &Request,
+        parse: impl Fn(&[u8]) -> Result<Option<T>, String>,
+    ) -> Result<Vec<T>, DatapathError> {
+        let mut seen = Vec::new();
+        for _ in 0..DUMP_ATTEMPTS {
+            match self.read_table(request, &parse).map_err(|why| failed(&request.attempt, why))? {
+                Reading::Whole(entries) => return Ok(entries),
+                Reading::Disturbed(entries) => seen.extend(entries),
+            }
+        }
+        Ok(seen)
+    }
+
     fn read_table<T>(
         &mut self,
         request: &Request,

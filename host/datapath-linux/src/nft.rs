@@ -1,5 +1,11 @@
 //! Runs `nft`: our tables are replaced as a whole in one transaction, which drops no packet.
+//!
+//! Whether the kernel still has a table as it was written is told by comparing its listing with the one that was
+//! read right after writing it. The text that was written would not do: `nft` says many things in other words than it
+//! was told, and differently from version to version. A process that has just started has no listing; it leaves alone what
+//! bears the seal of an earlier one ([`Listing::seal`]), and writes the rest.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -10,42 +16,106 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::family::Family;
+use crate::listing::Listing;
 use crate::netlink::failed;
-use crate::ruleset::{Ruleset, table_name};
+use crate::ruleset::{self, Ruleset, Table, table_name};
 
 /// `nft` talks to the kernel only; on a healthy node it takes some milliseconds.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// A listing of one of our tables with a thousand ranges is some 30 KiB.
+/// A listing of one of our tables with a thousand ranges is some 60 KiB.
 const OUTPUT_BYTES: usize = 1 << 20;
 
 /// Runs `nft`, and remembers what our tables looked like after they were last written.
 pub(crate) struct Nft {
     program: PathBuf,
-    applied: Option<(Ruleset, String)>,
+    written: BTreeMap<Family, Written>,
+}
+
+/// A table as it was written last, and as the kernel had it right afterwards; one that is not needed is listed empty.
+struct Written {
+    table: Table,
+    listing: Listing,
 }
 
 impl Nft {
     /// Works with this program, looked for in `PATH` unless it has a directory.
     pub(crate) fn new(program: PathBuf) -> Self {
-        Self { program, applied: None }
+        Self { program, written: BTreeMap::new() }
     }
 
-    /// Makes our tables these, unless the kernel still has them exactly as they were written.
+    /// Makes our tables these. One that the kernel still has exactly as it was written is left alone, with what it
+    /// has counted.
     pub(crate) fn apply(&mut self, ruleset: &Ruleset) -> Result<(), DatapathError> {
         let standing = self.standing()?;
-        if let Some((applied, listing)) = &self.applied
-            && applied == ruleset
-            && *listing == self.listing(&standing)?
-        {
-            return Ok(());
+        let mut wrong = Vec::new();
+        for table in ruleset.tables() {
+            // What an earlier process wrote is from now on compared as if this one had.
+            if !self.written.contains_key(&table.family())
+                && let Some(listing) = self.sealed(table, &standing)?
+            {
+                self.written.insert(table.family(), Written { table: table.clone(), listing });
+            }
+            if !self.differences(table, &standing)?.is_empty() {
+                wrong.push(table);
+                self.written.remove(&table.family());
+            }
         }
-        self.applied = None;
-        if let Some(transaction) = ruleset.transaction(&standing) {
+        if let Some(transaction) = ruleset::transaction(&wrong, &standing) {
             self.run(&["-f", "-"], &transaction)
                 .map_err(|why| failed("replace the nftables tables `enid`", why))?;
         }
-        self.applied = Some((ruleset.clone(), self.listing(&self.standing()?)?));
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let standing = self.standing()?;
+        for table in wrong {
+            let listing = self.listing(table.family(), &standing)?;
+            if standing.contains(&table.family()) {
+                let name = table_name(table.family());
+                let seal = format!("add chain {name} {}\n", listing.seal(&table.text()));
+                self.run(&["-f", "-"], &seal)
+                    .map_err(|why| failed(format!("seal the nftables table `{name}`"), why))?;
+            }
+            self.written.insert(table.family(), Written { table: table.clone(), listing });
+        }
         Ok(())
+    }
+
+    /// In words, what applying these tables would change.
+    pub(crate) fn drift(&self, ruleset: &Ruleset) -> Result<Vec<String>, DatapathError> {
+        let standing = self.standing()?;
+        let mut drift = Vec::new();
+        for table in ruleset.tables() {
+            drift.extend(self.differences(table, &standing)?);
+        }
+        Ok(drift)
+    }
+
+    fn differences(&self, table: &Table, standing: &[Family]) -> Result<Vec<String>, DatapathError> {
+        let name = table_name(table.family());
+        let is_there = standing.contains(&table.family());
+        let whole = |what: &str| Ok(vec![format!("nftables table `{name}` {what}")]);
+        match (self.written.get(&table.family()), table.is_needed(), is_there) {
+            (_, true, false) => whole("is missing"),
+            (_, false, true) => whole("is from earlier settings"),
+            (_, false, false) => Ok(Vec::new()),
+            (Some(written), true, true) if written.table == *table => {
+                let now = self.listing(table.family(), standing)?;
+                let differences = written.listing.differences(&now);
+                Ok(differences.iter().map(|what| format!("nftables table `{name}`: {what}")).collect())
+            }
+            (None, true, true) if self.sealed(table, standing)?.is_some() => Ok(Vec::new()),
+            (Some(_) | None, true, true) => whole("was not written with these settings"),
+        }
+    }
+
+    /// The kernel's table, where it stands as it was written for these settings, by whichever process.
+    fn sealed(&self, table: &Table, standing: &[Family]) -> Result<Option<Listing>, DatapathError> {
+        if !table.is_needed() {
+            return Ok(None);
+        }
+        let listing = self.listing(table.family(), standing)?;
+        Ok(listing.is_sealed(&table.text()).then_some(listing))
     }
 
     /// The families whose table of ours is there.
@@ -58,18 +128,16 @@ impl Nft {
         Ok([Family::Ipv4, Family::Ipv6].into_iter().filter(is_there).collect())
     }
 
-    /// Our tables without their counters' values.
-    fn listing(&self, standing: &[Family]) -> Result<String, DatapathError> {
-        let mut listing = String::new();
-        for family in standing {
-            let name = table_name(*family);
-            let mut arguments = vec!["--stateless", "list", "table"];
-            arguments.extend(name.split(' '));
-            listing += &self
-                .run(&arguments, "")
-                .map_err(|why| failed(format!("read the nftables table `{name}`"), why))?;
+    /// The table of a family; empty when it is not there.
+    fn listing(&self, family: Family, standing: &[Family]) -> Result<Listing, DatapathError> {
+        if !standing.contains(&family) {
+            return Ok(Listing::default());
         }
-        Ok(listing)
+        let name = table_name(family);
+        let mut arguments = vec!["--json", "list", "table"];
+        arguments.extend(name.split(' '));
+        let listing = self.run(&arguments, "").and_then(|text| Listing::parse(&text));
+        listing.map_err(|why| failed(format!("read the nftables table `{name}`"), why))
     }
 
     /// Runs `nft` in the calling thread's network namespace.

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use rustix::io::Errno;
 
 use crate::Dad;
-use crate::address;
+use crate::address::{self, Held};
 use crate::dad::{Candidate, Claimed, Watch};
 use crate::family::Family;
 use crate::inspection::{self, Inside, Nth};
@@ -23,6 +23,9 @@ use crate::reaper::Doom;
 use crate::route::{self, Route};
 use crate::rule::{self, Rule};
 use crate::sysctl;
+use crate::tables::Tables;
+
+mod repair;
 
 /// Creation, once more after a leftover has been cleared away, and once more if another appeared meanwhile.
 const CREATE_ATTEMPTS: u32 = 3;
@@ -257,10 +260,13 @@ impl PodWirer {
 
     fn ready_host_end(&mut self, pod: &PodLink, pair: Pair) -> Result<(), DatapathError> {
         if self.ipv6 {
-            sysctl::refuse_router_advertisements(&pod.host_veth)?;
+            sysctl::refuse_router_advertisements(&pod.host_veth).write()?;
         }
         if has_ipv6(pod) {
-            sysctl::be_a_host_to_the_pod(&pod.host_veth)?;
+            sysctl::speak_ipv6(&pod.host_veth).apply()?;
+            for setting in sysctl::be_a_host_to_the_pod(pod.host_veth.as_str()) {
+                setting.write()?;
+            }
         }
         self.netlink.apply(vec![link::end_up(pair.outside, pod.host_veth.as_str())])
     }
@@ -307,7 +313,8 @@ impl PodWirer {
             (None, Some(_)) => Err(taken()),
             (Some(outside_link), None) => {
                 let attempt = || format!("create veth {}", pod.host_veth);
-                if let Some(other) = inspection::other_end(inside, &outside_link)? {
+                let other_end = |link: &Link| inspection::are_a_pair(&outside_link, link);
+                if let Some(Link { name: other, .. }) = link::all(inside)?.into_iter().find(other_end) {
                     return Err(failed(
                         attempt(),
                         format_args!("it is the host end of this pod's `{other}`"),
@@ -323,25 +330,22 @@ impl PodWirer {
                 if !inspection::are_a_pair(&outside_link, &inside_link) {
                     return Err(taken());
                 }
-                let mut drift = inspection::host_drift(&mut self.netlink, pod, Some(&outside_link))?;
-                drift.extend(inspection::pod_drift(
-                    nth,
-                    Inside { netlink: inside, outside: Some(&outside_link) },
-                )?);
-                if let (true, Some(host), Some(pod_end)) =
-                    (drift.is_empty(), outside_link.mac, inside_link.mac)
-                {
+                let host = inspection::read_host(&mut self.netlink, pod, Some(outside_link.clone()))?;
+                let mut tables = Tables::default();
+                tables.put_link(inside_link.clone());
+                inspection::read_pod(inside, &mut tables, &[nth])?;
+                let within = Inside { tables: &tables, outside: Some(&outside_link), dad: self.dad };
+                let is_right = inspection::on_host(&host, pod, inside_link.mac).is_empty()
+                    && inspection::in_pod(nth, &within).is_empty();
+                if let (true, Some(host), Some(pod_end)) = (is_right, outside_link.mac, inside_link.mac) {
                     let pair = Pair { outside: outside_link.index, inside: inside_link.index };
                     let macs = Macs { host, pod: pod_end };
                     return Ok(InTheWay::AlreadyWired(Made::found(pod, pair, macs)));
                 }
-                for family in Family::spoken() {
-                    let held = address::on_link(inside, *family, inside_link.index, &inside_link.name)?;
-                    let foreign =
-                        |net: IpNet| !pod.addresses().any(|(address, _)| net == IpNet::from(address));
-                    if held.iter().any(|held| foreign(held.net)) {
-                        return Err(taken());
-                    }
+                let is_foreign =
+                    |held: &Held| !pod.addresses().any(|(address, _)| held.net == IpNet::from(address));
+                if tables.held(inside_link.index).iter().any(is_foreign) {
+                    return Err(taken());
                 }
                 // An attempt that a crash cut short.
                 self.netlink.apply(vec![link::delete(outside_link.index, &outside_link.name)])?;
@@ -366,16 +370,8 @@ impl PodWirer {
     /// Removes what the pod's host veths still own: rules and routes now, the pairs soon. One that cannot be
     /// removed does not keep the others.
     pub(crate) fn unwire(&mut self, pod: &PodWiring) -> Result<(), DatapathError> {
-        let failures: Vec<DatapathError> =
-            pod.links().filter_map(|link| self.unwire_link(link).err()).collect();
-        match failures.as_slice() {
-            [] => Ok(()),
-            [only] => Err(only.clone()),
-            [_, ..] => {
-                let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
-                Err(failed(format!("unwire {}", pod.key()), failures.join("; ")))
-            }
-        }
+        let failures = pod.links().filter_map(|link| self.unwire_link(link).err());
+        all_of(format!("unwire {}", pod.key()), failures.collect())
     }
 
     fn unwire_link(&mut self, pod: &PodLink) -> Result<(), DatapathError> {
@@ -487,6 +483,18 @@ impl PodWirer {
         let [mut first, b, c, d, e, f, _, _] = self.random.hash_one(self.macs_made).to_ne_bytes();
         first = (first & 0xfc) | 0x02;
         Mac([first, b, c, d, e, f])
+    }
+}
+
+/// One failure as it is, several as one.
+fn all_of(attempt: String, failures: Vec<DatapathError>) -> Result<(), DatapathError> {
+    match failures.as_slice() {
+        [] => Ok(()),
+        [only] => Err(only.clone()),
+        [_, ..] => {
+            let failures: Vec<String> = failures.iter().map(ToString::to_string).collect();
+            Err(failed(attempt, failures.join("; ")))
+        }
     }
 }
 

@@ -38,9 +38,14 @@ impl Route {
     /// The two routes by which interface `index` of a pod reaches everything: its gateway, and the rest
     /// through it. Those of the first interface are in the main table.
     pub(crate) fn of_pod(family: Family, index: usize, link: u32) -> [Self; 2] {
-        let table = u32::try_from(index).ok().filter(|index| *index > 0).unwrap_or(MAIN_TABLE);
+        let table = Self::table_in_pod(index);
         let gateway = family.gateway(index);
         [Self::to_neighbour(gateway, link, table), Self::default_via(gateway, link, table)]
+    }
+
+    /// The pod's table that has the routes of its interface `index`.
+    pub(crate) fn table_in_pod(index: usize) -> u32 {
+        u32::try_from(index).ok().filter(|index| *index > 0).unwrap_or(MAIN_TABLE)
     }
 
     /// Whether it leads to a single address directly behind a link, as those to pods do; the kernel makes
@@ -152,14 +157,25 @@ pub(crate) fn in_table(
     family: Family,
     table: u32,
 ) -> Result<Vec<Route>, DatapathError> {
+    netlink.dump(&list(family, table), |payload| parse_in(table, payload))
+}
+
+/// The same while pods come and go.
+pub(crate) fn survey(netlink: &mut Netlink, family: Family, table: u32) -> Result<Vec<Route>, DatapathError> {
+    netlink.survey(&list(family, table), |payload| parse_in(table, payload))
+}
+
+fn list(family: Family, table: u32) -> Request {
     let mut message = RouteMessage::default();
     message.header = header(family, 0, table);
     message.attributes = vec![RouteAttribute::Table(table)];
     // A table that was never used does not exist for a strictly checked dump.
-    let request =
-        Request::new(format!("list the routes of table {table}"), RouteNetlinkMessage::GetRoute(message), 0)
-            .tolerating(&[Errno::NOENT]);
-    netlink.dump(&request, |payload| Ok(Route::parse(payload)?.filter(|route| route.table == table)))
+    Request::new(format!("list the routes of table {table}"), RouteNetlinkMessage::GetRoute(message), 0)
+        .tolerating(&[Errno::NOENT])
+}
+
+fn parse_in(table: u32, payload: &[u8]) -> Result<Option<Route>, String> {
+    Ok(Route::parse(payload)?.filter(|route| route.table == table))
 }
 
 /// Whether the namespace takes packets for an address as its own.

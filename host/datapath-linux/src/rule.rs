@@ -19,7 +19,7 @@ use crate::netlink::{Netlink, Request};
 const RULE_INSIDE_POD: u32 = 1;
 
 /// What a rule looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Selector {
     To(IpNet),
     From(IpNet),
@@ -91,12 +91,26 @@ impl Rule {
         kind && self.table == MAIN_TABLE
     }
 
+    /// The address of the pod that it is about, if it is one of a pod's rules.
+    pub(crate) fn pod(&self) -> Option<IpAddr> {
+        let net = match (self.selector, self.priority) {
+            (Selector::To(net), RULE_TO_POD) if self.table == MAIN_TABLE => net,
+            (Selector::From(net), RULE_FROM_POD) => net,
+            (Selector::To(_) | Selector::From(_) | Selector::Mark(..), _) => return None,
+        };
+        (net.prefix_len() == net.max_prefix_len()).then(|| net.addr())
+    }
+
     fn parse(payload: &[u8]) -> Result<Option<Self>, String> {
         let message = RuleMessage::parse(payload).map_err(|error| error.to_string())?;
         let Some(family) = Family::in_message(message.header.family) else { return Ok(None) };
+        // One that looks at something else, too, or that does something else, is not ours.
+        let lookup = message.header.action == RuleAction::ToTable && message.header.tos == 0;
+        if !lookup || message.attributes.iter().any(narrows) {
+            return Ok(None);
+        }
         let mut table = u32::from(message.header.table);
         let (mut to, mut from, mut mark, mut mask, mut priority) = (None, None, None, None, 0);
-        let takes_all = message.header.tos == 0 && !message.attributes.iter().any(narrows);
         for attribute in message.attributes {
             if let RuleAttribute::Destination(address) = attribute {
                 to = Some(address);
@@ -119,7 +133,7 @@ impl Rule {
             (None, Some(from), None) => Selector::From(net(from, src_len)?),
             (None, None, Some(bits)) if mask == Some(bits) => Selector::Mark(family, bits),
             // To every IPv4 address: the kernel does not keep a range without length.
-            (None, None, None) if takes_all && family == Family::Ipv4 && priority == RULE_TO_SERVICE => {
+            (None, None, None) if family == Family::Ipv4 && priority == RULE_TO_SERVICE => {
                 Selector::To(Ipv4Net::default().into())
             }
             (_, _, _) => return Ok(None),
@@ -150,11 +164,15 @@ impl Rule {
     }
 }
 
-/// Whether a rule with this attribute looks at something in packets.
+/// Whether a rule with this attribute looks at something in packets that ours do not look at.
 fn narrows(attribute: &RuleAttribute) -> bool {
     !matches!(
         attribute,
-        RuleAttribute::Priority(_)
+        RuleAttribute::Destination(_)
+            | RuleAttribute::Source(_)
+            | RuleAttribute::FwMark(_)
+            | RuleAttribute::FwMask(_)
+            | RuleAttribute::Priority(_)
             | RuleAttribute::Table(_)
             | RuleAttribute::Protocol(_)
             | RuleAttribute::SuppressPrefixLen(u32::MAX)
@@ -218,10 +236,10 @@ pub(crate) fn delete_from_pod(address: IpAddr) -> Request {
     Request::new(attempt, RouteNetlinkMessage::DelRule(message), 0).tolerating(&[Errno::NOENT])
 }
 
-/// All rules of a family that could be ours. Never on a pod's path.
-pub(crate) fn all(netlink: &mut Netlink, family: Family) -> Result<Vec<Rule>, DatapathError> {
+/// All rules of a family that could be ours. Never on a pod's path, but seen while pods come and go.
+pub(crate) fn survey(netlink: &mut Netlink, family: Family) -> Result<Vec<Rule>, DatapathError> {
     let mut message = RuleMessage::default();
     message.header.family = family.in_messages();
     let request = Request::new("list the rules", RouteNetlinkMessage::GetRule(message), 0);
-    netlink.dump(&request, Rule::parse)
+    netlink.survey(&request, Rule::parse)
 }

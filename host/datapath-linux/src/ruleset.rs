@@ -1,5 +1,12 @@
 //! The text of our nftables tables: source translation of pods' off-VPC traffic, the marks that bring replies
-//! back through the primary ENI, and who may open connections to pods.
+//! back through the primary ENI, who may open connections to pods, and which sources pods may send from.
+//!
+//! A pod sends from addresses that are routed to the host end it sends through, and from no others: the VPC's own check
+//! knows which ENI an address is on, not which pod has it, and does not see what stays on the node. What a pod sends
+//! under another's address is dropped before anything else is done with it, for every family that the node forwards.
+//! The kernel's routes say whose an address is, so nothing is written here when a pod comes or goes, and a pod with
+//! several interfaces or with a node-local address needs no rule of its own. Link-local and unspecified IPv6 sources,
+//! which neighbour discovery uses, go no further than the link and are let through.
 //!
 //! `ip enid` and `ip6 enid` are made of the same chains; a table with nothing to do is not there. What is
 //! dropped is counted by reason in named counters, which start anew with their table: `nft list counters`.
@@ -22,7 +29,7 @@ pub(crate) struct Ruleset {
 
 /// What is done to one family's packets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Table {
+pub(crate) struct Table {
     family: Family,
     /// The link of the primary ENI.
     primary: String,
@@ -38,6 +45,8 @@ struct Table {
     egress: Option<(IpNet, Translation)>,
     /// Who may open connections to pods from elsewhere; `None`: everybody.
     sources: Option<Vec<IpNet>>,
+    /// Whether the node forwards what pods send.
+    forwards: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,21 +103,25 @@ impl Ruleset {
         self.tables.iter().any(|table| table.family == family && table.marks())
     }
 
-    /// The transaction that brings these tables about, `standing` being the families whose table is there: it
-    /// puts new tables in the place of old ones, or nothing has happened. `None` when there is nothing to do.
-    pub(crate) fn transaction(&self, standing: &[Family]) -> Option<String> {
-        let mut text = String::new();
-        for table in &self.tables {
-            let name = table_name(table.family);
-            if table.is_needed() || standing.contains(&table.family) {
-                text += &format!("add table {name}\ndelete table {name}\n");
-            }
-            if table.is_needed() {
-                table.write(&mut text).expect("invariant: writing to a string succeeds");
-            }
-        }
-        (!text.is_empty()).then_some(text)
+    pub(crate) fn tables(&self) -> &[Table] {
+        &self.tables
     }
+}
+
+/// The transaction that brings these tables about, `standing` being the families whose table is there: it puts new
+/// tables in the place of old ones, or nothing has happened. `None` when there is nothing to do.
+pub(crate) fn transaction(tables: &[&Table], standing: &[Family]) -> Option<String> {
+    let mut text = String::new();
+    for table in tables {
+        let name = table_name(table.family);
+        if table.is_needed() || standing.contains(&table.family) {
+            text += &format!("add table {name}\ndelete table {name}\n");
+        }
+        if table.is_needed() {
+            text += &table.text();
+        }
+    }
+    (!text.is_empty()).then_some(text)
 }
 
 /// What our table of a family is called, with the family as nftables has it.
@@ -138,6 +151,10 @@ impl Table {
             snat: None,
             egress: None,
             sources: sources.filter(|_| has_pods),
+            forwards: match family {
+                Family::Ipv4 => true,
+                Family::Ipv6 => has_pods || node.egress.is_some(),
+            },
         }
     }
 
@@ -145,8 +162,20 @@ impl Table {
         self.node_port || self.snat.is_some()
     }
 
-    fn is_needed(&self) -> bool {
-        self.marks() || self.egress.is_some() || self.sources.is_some()
+    pub(crate) fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Whether there is anything to do in it.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.forwards || self.marks() || self.egress.is_some() || self.sources.is_some()
+    }
+
+    /// As `nft` takes it.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        self.write(&mut text).expect("invariant: writing to a string succeeds");
+        text
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
@@ -156,6 +185,9 @@ impl Table {
         }
         if self.snat.is_some() {
             self.write_set(text, "exclude", &self.exclude)?;
+        }
+        if self.forwards {
+            self.write_own_sources(text)?;
         }
         if self.marks() {
             self.write_marks(text)?;
@@ -170,6 +202,20 @@ impl Table {
             self.write_ingress(text, sources)?;
         }
         writeln!(text, "}}")
+    }
+
+    /// Before connections are tracked: what is forged is part of none.
+    fn write_own_sources(&self, text: &mut String) -> std::fmt::Result {
+        let Self { pods, .. } = self;
+        writeln!(text, "\tcounter forged-source {{ }}")?;
+        writeln!(text, "\tchain own-sources {{")?;
+        writeln!(text, "\t\ttype filter hook prerouting priority raw; policy accept;")?;
+        writeln!(text, "\t\tiifname != {pods} accept")?;
+        if self.family == Family::Ipv6 {
+            writeln!(text, "\t\tip6 saddr {{ ::, fe80::/10 }} accept")?;
+        }
+        writeln!(text, "\t\tfib saddr . iif oif missing counter name forged-source drop")?;
+        writeln!(text, "\t}}")
     }
 
     fn write_marks(&self, text: &mut String) -> std::fmt::Result {
@@ -329,9 +375,14 @@ mod tests {
         Ingress::Cluster { sources: sources.map(|range| range.parse().unwrap()).to_vec() }
     }
 
+    /// The transaction that writes all tables.
+    fn whole(ruleset: &Ruleset, standing: &[Family]) -> Option<String> {
+        transaction(&ruleset.tables().iter().collect::<Vec<_>>(), standing)
+    }
+
     /// The text of one family's table; empty when it has none.
     fn table(node: &NodeWiring, family: Family) -> String {
-        let text = Ruleset::of(node, "eth0").unwrap().transaction(&[]).unwrap_or_default();
+        let text = whole(&Ruleset::of(node, "eth0").unwrap(), &[]).unwrap_or_default();
         let start = format!("table {} {{\n", table_name(family));
         text.find(&start).map_or_else(String::new, |at| text[at..].split_once("\n}\n").unwrap().0.to_owned())
     }
@@ -348,18 +399,19 @@ mod tests {
     fn the_chains_follow_the_settings() {
         use Families::{DualStack, Ipv4, Ipv6};
         let (prng, none) = (Some(SnatPorts::Prng), None);
-        let translating = ["pods", "leaving", "translate"].as_slice();
-        let everything = ["node-port", "pods", "leaving", "translate"].as_slice();
-        let node_port = ["node-port", "pods"].as_slice();
-        let local = ["node-local", "egress"].as_slice();
+        let translating = ["own-sources", "pods", "leaving", "translate"].as_slice();
+        let everything = ["own-sources", "node-port", "pods", "leaving", "translate"].as_slice();
+        let node_port = ["own-sources", "node-port", "pods"].as_slice();
+        let local = ["own-sources", "node-local", "egress"].as_slice();
+        let own = ["own-sources"].as_slice();
         for (families, snat, ports, egress, ipv4, ipv6) in [
             (Ipv4, prng, true, none, everything, [].as_slice()),
             (Ipv4, none, true, none, node_port, &[]),
             (Ipv4, prng, false, none, translating, &[]),
-            (Ipv4, none, false, none, &[], &[]),
-            (Ipv4, none, false, prng, &[], local),
+            (Ipv4, none, false, none, own, &[]),
+            (Ipv4, none, false, prng, own, local),
             (Ipv6, prng, true, prng, local, node_port),
-            (Ipv6, prng, false, none, &[], &[]),
+            (Ipv6, prng, false, none, own, own),
             (DualStack, prng, true, prng, everything, node_port),
         ] {
             let node = NodeWiring { families, snat, node_port: ports, egress, ..node() };
@@ -393,12 +445,27 @@ mod tests {
         let removed = "add table ip6 enid\ndelete table ip6 enid\n";
         let node = NodeWiring { snat: Some(SnatPorts::Prng), ..node() };
         let ruleset = Ruleset::of(&node, "eth0").unwrap();
-        let text = ruleset.transaction(&both).unwrap();
+        let text = whole(&ruleset, &both).unwrap();
         assert!(text.starts_with(replaced) && text.ends_with(removed), "{text}");
-        assert!(!ruleset.transaction(&[]).unwrap().contains("ip6"));
-        let idle = Ruleset::of(&NodeWiring { snat: None, ..node }, "eth0").unwrap();
-        assert_eq!(idle.transaction(&[]), None);
-        assert_eq!(idle.transaction(&[Family::Ipv6]).unwrap(), removed);
+        assert!(!whole(&ruleset, &[]).unwrap().contains("ip6"));
+        let ipv6 = &ruleset.tables()[1];
+        assert_eq!(transaction(&[ipv6], &[]), None);
+        assert_eq!(transaction(&[ipv6], &[Family::Ipv6]).unwrap(), removed);
+    }
+
+    #[test]
+    fn neighbour_discovery_is_no_forgery() {
+        let node = NodeWiring { families: Families::DualStack, ..node() };
+        let (ipv4, ipv6) = (table(&node, Family::Ipv4), table(&node, Family::Ipv6));
+        let exempt = "ip6 saddr { ::, fe80::/10 } accept\n\t\tfib saddr . iif oif missing";
+        assert!(!ipv4.contains("saddr {") && ipv6.contains(exempt), "{ipv6}");
+    }
+
+    #[test]
+    fn pods_are_known_by_the_configured_prefix() {
+        let node = NodeWiring { veth_prefix: "az".to_owned().try_into().unwrap(), ..node() };
+        let text = table(&node, Family::Ipv4);
+        assert!(text.contains("iifname != \"az*\" accept") && !text.contains("eni*"), "{text}");
     }
 
     #[test]

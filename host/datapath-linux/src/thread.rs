@@ -1,22 +1,27 @@
 //! The datapath's own threads: the only ones that ever enter another network namespace.
 
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::mpsc as std_mpsc;
 use std::thread::{Builder, JoinHandle};
 
-use enid_core::event::KernelView;
+use enid_core::event::{Drift, KernelView, KernelWanted, Part, WantedPod};
 use enid_core::wiring::{EniWiring, NodeWiring, PodWiring, VethPrefix};
-use enid_engine::ports::{DatapathError, Drift, Wired};
+use enid_engine::ports::{DatapathError, Wired};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::Dad;
+use crate::agenda::Agenda;
 use crate::dad::{self, WaitingRoom};
+use crate::fault::Fault;
 use crate::inspection::{self, Inside, Nth};
+use crate::look::{self, Eyes};
 use crate::namespace::NodeNamespace;
 use crate::netlink::{Netlink, failed};
 use crate::nft::Nft;
 use crate::pod::{PodWirer, Progress, SharedWirer};
 use crate::reaper::{Doom, Reaper};
+use crate::tables::Tables;
 use crate::{eni, link, node};
 
 /// Requests waiting for a thread; a caller beyond that waits for room. A node has at most some hundred pods.
@@ -25,10 +30,13 @@ pub(crate) const QUEUE: usize = 512;
 /// Where an answer goes. Whoever stopped waiting for it does not get it; the work is done all the same.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, DatapathError>>;
 
-/// Work that an ADD or a DEL waits for.
+/// Work on a pod; for the first two an ADD or a DEL waits ([`Agenda`]).
 pub(crate) enum PodJob {
     Wire(PodWiring, OwnedFd, Reply<Wired>),
     Unwire(PodWiring, Reply<()>),
+    /// By the same thread, so that nothing is repaired that is being wired or unwired.
+    Repair(WantedPod, Reply<()>),
+    RemoveStray(IpAddr, Reply<()>),
 }
 
 /// Work that may take long or read whole tables.
@@ -37,14 +45,14 @@ pub(crate) enum NodeJob {
     SetUpEni(EniWiring, Reply<()>),
     TearDownEni(EniWiring, Reply<()>),
     CheckPod(PodWiring, Option<OwnedFd>, Reply<Vec<Drift>>),
-    Pods(Reply<KernelView>),
+    Look(Box<KernelWanted>, Reply<KernelView>),
 }
 
 /// Starts the thread that wires pods, and with it the one for pods that wait for their addresses; both end
 /// when `jobs` is closed and every pod is answered.
 pub(crate) fn spawn_pods(
     node: &OwnedFd,
-    mut jobs: mpsc::Receiver<PodJob>,
+    jobs: mpsc::Receiver<PodJob>,
     doom: Doom,
     dad: Dad,
 ) -> Result<JoinHandle<()>, DatapathError> {
@@ -58,10 +66,13 @@ pub(crate) fn spawn_pods(
         Ok((wirer, waiting_room, waiting))
     };
     spawn("datapath-pods", node, open, move |(wirer, waiting_room, waiting)| {
-        while let Some(job) = jobs.blocking_recv() {
+        let mut agenda = Agenda::new(jobs);
+        while let Some(job) = agenda.next() {
             match job {
                 PodJob::Wire(pod, netns, reply) => wire(&wirer, &waiting_room, &pod, netns, reply),
                 PodJob::Unwire(pod, reply) => drop(reply.send(wirer.lock().unwire(&pod))),
+                PodJob::Repair(pod, reply) => drop(reply.send(wirer.lock().repair(&pod))),
+                PodJob::RemoveStray(address, reply) => drop(reply.send(wirer.lock().remove_stray(address))),
             }
         }
         drop(waiting_room);
@@ -100,7 +111,7 @@ pub(crate) fn spawn_node(
 ) -> Result<JoinHandle<()>, DatapathError> {
     let open = move |namespace| {
         let netlink = Netlink::open()?;
-        Ok(NodeWorker { namespace, netlink, nft })
+        Ok(NodeWorker { namespace, netlink, nft, prefix })
     };
     spawn("datapath-node", node, open, move |mut worker| {
         while let Some(job) = jobs.blocking_recv() {
@@ -113,7 +124,7 @@ pub(crate) fn spawn_node(
                     drop(reply.send(eni::tear_down(&mut worker.netlink, &eni)))
                 }
                 NodeJob::CheckPod(pod, netns, reply) => drop(reply.send(worker.check(&pod, netns.as_ref()))),
-                NodeJob::Pods(reply) => drop(reply.send(inspection::pods(&mut worker.netlink, &prefix))),
+                NodeJob::Look(wanted, reply) => drop(reply.send(worker.look(&wanted))),
             }
         }
     })
@@ -128,22 +139,41 @@ struct NodeWorker {
     namespace: NodeNamespace,
     netlink: Netlink,
     nft: Nft,
+    prefix: VethPrefix,
 }
 
 impl NodeWorker {
     fn check(&mut self, pod: &PodWiring, netns: Option<&OwnedFd>) -> Result<Vec<Drift>, DatapathError> {
-        let mut inside =
-            netns.map(|netns| self.namespace.inside(netns.as_fd(), Netlink::open)).transpose()?;
-        let mut drift = Vec::new();
-        for (index, link) in pod.links().enumerate() {
-            let outside = link::by_name(&mut self.netlink, &link.host_veth)?;
-            drift.extend(inspection::host_drift(&mut self.netlink, link, outside.as_ref())?);
-            if let Some(netlink) = &mut inside {
-                let inside = Inside { netlink, outside: outside.as_ref() };
-                drift.extend(inspection::pod_drift(Nth { index, link }, inside)?);
+        let links: Vec<Nth<'_>> = pod.links().enumerate().map(|(index, link)| Nth { index, link }).collect();
+        let mut inside = None;
+        if let Some(netns) = netns {
+            let mut netlink = self.namespace.inside(netns.as_fd(), Netlink::open)?;
+            let mut tables = Tables::default();
+            tables.read_links(&mut netlink)?;
+            inspection::read_pod(&mut netlink, &mut tables, &links)?;
+            inside = Some(tables);
+        }
+        let mut faults: Vec<Fault> = inside.as_ref().and_then(inspection::loopback).into_iter().collect();
+        for nth in links {
+            let outside = link::by_name(&mut self.netlink, &nth.link.host_veth)?;
+            if outside.is_some() {
+                faults.extend(inspection::settings_of_host_end(nth.link)?);
+            }
+            let tables = inspection::read_host(&mut self.netlink, nth.link, outside.clone())?;
+            let within = inside.as_ref();
+            let mac = within.and_then(|tables| tables.link_named(nth.link.ifname.as_str())?.mac);
+            faults.extend(inspection::on_host(&tables, nth.link, mac));
+            if let Some(tables) = within {
+                let inside = Inside { tables, outside: outside.as_ref(), dad: Dad::default() };
+                faults.extend(inspection::in_pod(nth, &inside));
             }
         }
-        Ok(drift)
+        Ok(faults.into_iter().map(|fault| fault.of(Part::Pod(pod.key()))).collect())
+    }
+
+    fn look(&mut self, wanted: &KernelWanted) -> Result<KernelView, DatapathError> {
+        let Self { namespace, netlink, nft, prefix } = self;
+        look::look(Eyes { namespace, netlink, nft, prefix }, wanted)
     }
 }
 

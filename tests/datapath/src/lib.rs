@@ -8,10 +8,12 @@
 //! | [`namespace`] | a network namespace of a test's own, and what can be done in it |
 //! | [`node`] | a node without a VPC, to look at what the kernel holds |
 //! | [`vpc`] | a node with two ENIs on a router that knows which ENI owns which address, and an outside |
+//! | [`cluster`] | such a node with pods of every kind, and what its kernel should hold |
 //! | [`wiring`] | builders for the wirings that tests use |
 
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 pub mod namespace;
 pub mod node;
 pub mod vpc;

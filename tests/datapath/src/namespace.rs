@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_ROUTE};
+use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
@@ -40,9 +41,14 @@ impl Namespace {
         &self.name
     }
 
+    /// Where it is found, as a runtime says in `CNI_NETNS`.
+    pub fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
     /// A descriptor of it, as a runtime hands it to a plugin.
     pub fn fd(&self) -> Result<OwnedFd> {
-        let path = format!("/run/netns/{}", self.name);
+        let path = self.path();
         Ok(File::open(&path).with_context(|| path)?.into())
     }
 
@@ -76,12 +82,15 @@ impl Namespace {
         Ok(!self.list(&format!("link show dev {name}"))?.is_empty())
     }
 
+    /// `ip -n NAME -batch -` with these lines.
+    pub fn ip_batch(&self, lines: &str) -> Result<()> {
+        let mut command = Command::new("ip");
+        feed(command.args(["-n", &self.name, "-batch", "-"]), lines)
+    }
+
     /// `nft -f -` with this text.
     pub fn nft(&self, text: &str) -> Result<()> {
-        let mut child =
-            self.command("nft", &["-f", "-"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-        child.stdin.take().context("stdin")?.write_all(text.as_bytes())?;
-        checked(child.wait_with_output()?, "nft -f -").map(drop)
+        feed(&mut self.command("nft", &["-f", "-"]), text)
     }
 
     /// The rules and sets of a table, as `nft -j list table` has them.
@@ -180,16 +189,28 @@ impl Namespace {
     /// Watches links, addresses, routes and rules from now on.
     pub fn watch(&self) -> Result<Watch> {
         // RTNLGRP_LINK, then RTNLGRP_IPV4_IFADDR, _ROUTE and _RULE, and the same of IPv6.
-        let socket = self.inside(|| -> Result<Socket> {
-            let mut socket = Socket::new(NETLINK_ROUTE)?;
+        Ok(Watch { sockets: vec![self.listen_to(NETLINK_ROUTE, &[1, 5, 7, 8, 9, 11, 19])?] })
+    }
+
+    /// Watches permanent neighbours, settings of links and nftables, too.
+    pub fn watch_everything(&self) -> Result<Watch> {
+        let mut watch = self.watch()?;
+        // RTNLGRP_NEIGH, RTNLGRP_IPV4_NETCONF and RTNLGRP_IPV6_NETCONF; NFNLGRP_NFTABLES.
+        watch.sockets.push(self.listen_to(NETLINK_ROUTE, &[3, 24, 25])?);
+        watch.sockets.push(self.listen_to(NETLINK_NETFILTER, &[7])?);
+        Ok(watch)
+    }
+
+    fn listen_to(&self, protocol: isize, groups: &'static [u32]) -> Result<Socket> {
+        self.inside(move || -> Result<Socket> {
+            let mut socket = Socket::new(protocol)?;
             socket.bind(&NetlinkAddr::new(0, 0))?;
-            for group in [1, 5, 7, 8, 9, 11, 19] {
-                socket.add_membership(group)?;
+            for group in groups {
+                socket.add_membership(*group)?;
             }
             socket.set_non_blocking(true)?;
             Ok(socket)
-        })??;
-        Ok(Watch { socket })
+        })?
     }
 
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
@@ -291,26 +312,39 @@ impl Connection {
     }
 }
 
-/// The changes of a namespace's links, addresses, routes and rules.
+/// The changes in a namespace.
 #[derive(Debug)]
 pub struct Watch {
-    socket: Socket,
+    sockets: Vec<Socket>,
 }
 
 impl Watch {
-    /// The message types seen since it started: `RTM_NEWROUTE` is 24, `RTM_DELROUTE` 25.
+    /// The message types seen since it started: `RTM_NEWROUTE` is 24, `RTM_DELROUTE` 25, those of nftables begin at
+    /// 2560. Neighbours that the kernel found by itself do not count.
     pub fn seen(&self) -> Result<Vec<u16>> {
         let mut types = Vec::new();
         let mut buffer = vec![0; 64 * 1024];
-        loop {
-            match self.socket.recv(&mut &mut buffer[..], 0) {
-                Ok(length) if length >= 6 => types.push(u16::from_ne_bytes([buffer[4], buffer[5]])),
-                Ok(_) => bail!("a short message"),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(types),
-                Err(error) => return Err(error.into()),
+        for socket in &self.sockets {
+            loop {
+                match socket.recv(&mut &mut buffer[..], 0) {
+                    Ok(length) if length >= 6 => types.extend(change(&buffer[..length])),
+                    Ok(_) => bail!("a short message"),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
+        Ok(types)
     }
+}
+
+/// The type of a notification, unless it is about a neighbour that is not permanent.
+fn change(message: &[u8]) -> Option<u16> {
+    const RTM_NEIGHBOUR: std::ops::RangeInclusive<u16> = 28..=29;
+    const NUD_PERMANENT: u8 = 0x80;
+    let kind = u16::from_ne_bytes([message[4], message[5]]);
+    let is_permanent = message.get(24).is_some_and(|state| *state == NUD_PERMANENT);
+    (!RTM_NEIGHBOUR.contains(&kind) || is_permanent).then_some(kind)
 }
 
 fn require_privilege_and_programs() -> Result<()> {
@@ -332,6 +366,13 @@ fn require_privilege_and_programs() -> Result<()> {
 fn run(command: &mut Command) -> Result<String> {
     let line = format!("{command:?}");
     checked(command.stdin(Stdio::null()).output().with_context(|| line.clone())?, &line)
+}
+
+fn feed(command: &mut Command, input: &str) -> Result<()> {
+    let line = format!("{command:?}");
+    let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().context("stdin")?.write_all(input.as_bytes())?;
+    checked(child.wait_with_output()?, &line).map(drop)
 }
 
 fn checked(output: Output, line: &str) -> Result<String> {

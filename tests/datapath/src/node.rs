@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use enid_core::event::{KernelView, KernelWanted};
 use enid_core::wiring::PodWiring;
 use enid_datapath_linux::{DatapathOptions, LinuxDatapath};
 use enid_engine::ports::{Datapath, DatapathError, Wired};
@@ -44,6 +45,11 @@ impl Node {
     /// Unwires a pod.
     pub fn unwire(&self, wiring: &PodWiring) -> Result<()> {
         Ok(block_on(self.datapath.unwire_pod(wiring))??)
+    }
+
+    /// What is there, compared with nothing.
+    pub fn view(&self) -> Result<KernelView> {
+        Ok(block_on(self.datapath.look(&KernelWanted::default()))??)
     }
 
     /// What a check finds, in words.

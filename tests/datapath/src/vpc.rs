@@ -71,6 +71,12 @@ impl Vpc {
         Ok(vpc)
     }
 
+    /// Detaches the secondary ENI and attaches it again: the same MAC on another link, called `link`.
+    pub fn attach_secondary_again(&self, link: &str) -> Result<()> {
+        self.router.ip("link del eni-s")?;
+        self.attach("eni-s", link, SECONDARY_MAC, SECONDARY)
+    }
+
     /// `AssignPrivateIpAddresses`: the router delivers the address to the ENI, and takes it from there only.
     pub fn assign(&self, eni: &str, address: &str) -> Result<()> {
         let next_hop = if address.contains(':') { NEXT_HOP_V6 } else { NEXT_HOP };

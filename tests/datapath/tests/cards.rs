@@ -58,7 +58,7 @@ fn a_further_interface_has_a_table_and_a_gateway_of_its_own() -> Result<()> {
         assert_eq!(neighbour["lladdr"], macs[1].host.to_string());
     }
     assert_eq!(node.drift(&wiring, Some(&netns))?, Vec::<String>::new());
-    let routed = block_on(node.datapath.pods())??.routed;
+    let routed = node.view()?.routed;
     let expected = [(FIRST, "enia"), (SECOND, "enib"), (SECOND_V6, "enib")];
     assert_eq!(routed, expected.map(|(address, veth)| (ip(address), veth.to_owned())).into());
 

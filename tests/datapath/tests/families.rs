@@ -92,7 +92,7 @@ fn a_dual_stack_pod_has_both_families() -> Result<()> {
     assert_eq!(netns.only("-4 route show default")?["gateway"], "169.254.1.1");
     assert_eq!(netns.only("-6 route show default")?["gateway"], "fe80::1");
     assert_eq!(node.drift(&wiring, Some(&netns))?, Vec::<String>::new());
-    let view = block_on(node.datapath.pods())??;
+    let view = node.view()?;
     let routed = [ip(ADDRESS), ip(ADDRESS_V6)].map(|address| (address, "enia".to_owned()));
     assert_eq!((view.routed, view.veths), (routed.into(), ["enia".to_owned()].into()));
 

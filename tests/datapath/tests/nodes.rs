@@ -56,22 +56,23 @@ fn a_node_forwards_and_accepts_asymmetric_paths_on_its_primary_eni() -> Result<(
 
 #[test]
 fn the_table_holds_what_the_settings_ask_for() -> Result<()> {
+    const OWN: &str = "own-sources filter prerouting -300";
     const NODE_PORT: &str = "node-port filter prerouting -150";
     const PODS: &str = "pods filter prerouting -90";
     const SNAT: &str = "translate nat postrouting 100";
     let vpc = Vpc::new()?;
     let datapath = start(&vpc.node)?;
     for (snat, node_port, chains) in [
-        (Some(SnatPorts::Prng), true, vec![NODE_PORT, PODS, SNAT]),
-        (None, true, vec![NODE_PORT, PODS]),
-        (Some(SnatPorts::HashRandom), false, vec![PODS, SNAT]),
-        (None, false, vec![]),
-        (Some(SnatPorts::None), true, vec![NODE_PORT, PODS, SNAT]),
+        (Some(SnatPorts::Prng), true, vec![OWN, NODE_PORT, PODS, SNAT]),
+        (None, true, vec![OWN, NODE_PORT, PODS]),
+        (Some(SnatPorts::HashRandom), false, vec![OWN, PODS, SNAT]),
+        (None, false, vec![OWN]),
+        (Some(SnatPorts::None), true, vec![OWN, NODE_PORT, PODS, SNAT]),
     ] {
         block_on(datapath.set_up_node(&NodeWiring { snat, node_port, ..node() }))??;
         let table = vpc.node.nft_table("ip enid").unwrap_or_default();
         assert_eq!(base_chains(&table), chains, "{snat:?} {node_port}");
-        assert_eq!(has_mark_rule(&vpc.node)?, !chains.is_empty(), "{snat:?} {node_port}");
+        assert_eq!(has_mark_rule(&vpc.node)?, chains.len() > 1, "{snat:?} {node_port}");
     }
     Ok(())
 }
@@ -242,8 +243,6 @@ fn a_table_with_nothing_to_do_is_removed() -> Result<()> {
     let datapath = start(&vpc.node)?;
     block_on(datapath.set_up_node(&node()))??;
     assert!(vpc.node.nft_table("ip enid").is_ok() && vpc.node.nft_table("ip6 enid").is_err());
-    block_on(datapath.set_up_node(&NodeWiring { snat: None, node_port: false, ..node() }))??;
-    assert!(vpc.node.nft_table("ip enid").is_err());
     Ok(())
 }
 
@@ -277,6 +276,27 @@ fn a_table_that_is_right_is_not_written_again() -> Result<()> {
     let wider = NodeWiring { vpc_cidrs: vec!["10.7.0.0/16".parse()?, "100.64.0.0/16".parse()?], ..node() };
     block_on(datapath.set_up_node(&wider))??;
     assert_ne!(handle(&vpc.node, "ip enid")?, first);
+    Ok(())
+}
+
+#[test]
+fn a_restart_keeps_the_table_that_is_right_and_no_other() -> Result<()> {
+    let vpc = Vpc::new()?;
+    let restart = |wiring: &NodeWiring| -> Result<_> {
+        let datapath = start(&vpc.node)?;
+        block_on(datapath.set_up_node(wiring))??;
+        datapath.shutdown();
+        handle(&vpc.node, "ip enid")
+    };
+    let first = restart(&node())?;
+    assert_eq!(restart(&node())?, first);
+    // Meanwhile, by somebody else.
+    vpc.node.nft("add element ip enid vpc { 1.0.0.0/8 }")?;
+    let second = restart(&node())?;
+    assert_ne!(second, first);
+    assert_eq!(restart(&node())?, second);
+    let wider = NodeWiring { vpc_cidrs: vec!["10.7.0.0/16".parse()?, "100.64.0.0/16".parse()?], ..node() };
+    assert_ne!(restart(&wider)?, second);
     Ok(())
 }
 

@@ -314,12 +314,12 @@ fn observed_pods_are_the_routes_through_our_links() -> Result<()> {
     node.namespace.ip("link set other up")?;
     node.namespace.ip("route add 10.7.0.90/32 dev foreign scope link")?;
     node.wire(&primary_pod("enia", "10.7.0.50"), &netns)??;
-    let pods = block_on(node.datapath.pods())??;
+    let pods = node.view()?;
     let address = "10.7.0.50".parse()?;
     assert_eq!(pods.routed, [(address, "enia".to_owned())].into(), "{pods:?}");
     assert_eq!(pods.veths, ["enia".to_owned()].into());
     node.namespace.ip("route del 10.7.0.50/32")?;
-    let pods = block_on(node.datapath.pods())??;
+    let pods = node.view()?;
     assert!(pods.routed.is_empty() && pods.veths.contains("enia"), "{pods:?}");
     Ok(())
 }
@@ -357,7 +357,7 @@ fn two_hundred_pods_come_and_go() -> Result<()> {
     for (wiring, netns) in &pods {
         node.wire(wiring, netns)??;
     }
-    assert_eq!((node.rules()?.len(), block_on(node.datapath.pods())??.routed.len()), (400, 200));
+    assert_eq!((node.rules()?.len(), node.view()?.routed.len()), (400, 200));
     let (wiring, netns) = pods.last().context("two hundred")?;
     assert_eq!(node.drift(wiring, Some(netns))?, Vec::<String>::new());
     for (wiring, _) in &pods {
