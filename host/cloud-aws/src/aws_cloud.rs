@@ -17,7 +17,8 @@ use aws_sdk_ec2::types::{
 };
 use aws_smithy_http_client::Builder as HttpClientBuilder;
 use enid_core::cloud::{
-    Assigned, CloudEni, CloudError, CloudErrorKind, CloudSubnet, NewEni, NodeIdentity, Supply, VpcRanges,
+    Assigned, CloudEni, CloudError, CloudErrorKind, CloudSubnet, NewEni, NodeIdentity, Orphan, Supply,
+    VpcRanges,
 };
 use enid_core::ids::{EniAttachmentId, EniId, SecurityGroupId, SubnetId, VpcId};
 use enid_core::limits::InstanceType;
@@ -30,14 +31,19 @@ use tokio::time::timeout;
 use crate::failure::{self, IMDS, failed, unreadable};
 use crate::instance_type;
 use crate::metadata::Metadata;
-use crate::network_interface::{self, parsed};
+use crate::network_interface::{self, INSTANCE_TAG, parsed};
 use crate::options::{ConnectError, Options};
+use crate::orphan;
 use crate::subnet::{self, Ranges};
 
 /// Things per page of a paged answer.
 const PAGE: i32 = 200;
 /// Pages read of one answer: no instance has as many interfaces, no zone of a VPC as many subnets.
 const MAX_PAGES: usize = 10;
+/// Orphans per page, the most that EC2 allows: a cluster's sweep is one call nearly always.
+const ORPHANS: i32 = 1000;
+/// The tag that names the cluster an ENI was created in.
+const CLUSTER_TAG: &str = "cluster.k8s.amazonaws.com/name";
 
 /// EC2 and instance metadata, reached with the AWS SDK.
 ///
@@ -271,6 +277,41 @@ impl Cloud for AwsCloud {
             }
         }
         Err(endless(CALL))
+    }
+
+    async fn orphans(
+        &self,
+        identity: &NodeIdentity,
+        cluster: Option<&str>,
+    ) -> Result<Vec<Orphan>, CloudError> {
+        const CALL: &str = "DescribeNetworkInterfaces";
+        let client = self.client().await?;
+        let ours = match cluster {
+            Some(cluster) => filter(&format!("tag:{CLUSTER_TAG}"), cluster),
+            None => filter(&format!("tag:{INSTANCE_TAG}"), identity.instance.as_str()),
+        };
+        let mut found = Vec::new();
+        let mut next = None;
+        for _ in 0..MAX_PAGES {
+            let request = client
+                .describe_network_interfaces()
+                .filters(filter("vpc-id", identity.vpc.as_str()))
+                .filters(filter("status", "available"))
+                .filters(filter("tag-key", INSTANCE_TAG))
+                .filters(ours.clone())
+                .max_results(ORPHANS)
+                .set_next_token(next);
+            let page = request.send().await.map_err(|error| failure::ec2(CALL, &error))?;
+            for described in page.network_interfaces() {
+                found.extend(orphan::read(CALL, described)?);
+            }
+            next = page.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if next.is_none() {
+                break;
+            }
+        }
+        // Whatever is on further pages is found once these are gone.
+        Ok(found)
     }
 
     async fn create_eni(&self, new: &NewEni) -> Result<CloudEni, CloudError> {

@@ -7,7 +7,7 @@
 //! * [`Options`], [`Timeouts`], [`ConnectError`]: where EC2 and metadata are reached, and how patiently.
 //! * [`AwsCloud`]: the port.
 //! * `metadata`: who this node is, and which interfaces it has.
-//! * `network_interface`, `prefix`, `subnet`, `instance_type`: what EC2 describes, read into domain types.
+//! * `network_interface`, `orphan`, `prefix`, `subnet`, `instance_type`: what EC2 describes, read into domain types.
 //! * `failure`: every way a call can fail, as a `CloudError`.
 #![forbid(unsafe_code)]
 
@@ -17,6 +17,7 @@ mod instance_type;
 mod metadata;
 mod network_interface;
 mod options;
+mod orphan;
 mod prefix;
 mod subnet;
 

@@ -17,9 +17,9 @@ use crate::failure::unreadable;
 use crate::prefix::Delegated;
 
 /// The tag, with exactly the value `true`, that keeps the incumbent's and our hands off an interface.
-const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
+pub(crate) const NO_MANAGE_TAG: &str = "node.k8s.amazonaws.com/no_manage";
 /// The tag that names the instance an interface was created for.
-const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
+pub(crate) const INSTANCE_TAG: &str = "node.k8s.amazonaws.com/instance_id";
 
 /// Which subnet an interface is in: its range has to be found out elsewhere before [`read`].
 pub(crate) fn subnet(call: &str, described: &NetworkInterface) -> Result<SubnetId, CloudError> {

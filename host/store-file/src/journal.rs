@@ -76,6 +76,8 @@ impl<R: Serialize + DeserializeOwned> Journal<R> {
         let dir = dir.as_ref();
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io_at("create", dir))?;
         let lock = DirectoryLock::take(dir)?;
+        // Half of a compaction that a crash ended. It would be overwritten, but its space is needed before.
+        let _not_there = fs::remove_file(dir.join(INCOMING));
         let path = dir.join(NAME);
         let bytes = match read(&path)? {
             Some(bytes) => bytes,

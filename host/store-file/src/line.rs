@@ -86,19 +86,26 @@ pub enum Next<'a> {
     },
     /// The end.
     End,
-    /// An append that was not finished: no line break follows, or only zeros do, which is what a file system
-    /// may leave of it after a power failure.
+    /// An append that was not finished: the beginning of a line and not its end, then nothing or only zeros, which is
+    /// what a file system may leave of the rest after a power failure.
     Torn,
     /// Anything else.
     Damaged(&'static str),
 }
 
-/// Reads one line. A line that is whole and wrong is damage even if it is the last: it was reported written.
+/// Reads one line. A line that is whole and wrong is damage even if it is the last: it was reported written. So is one
+/// that is as long as it says and lacks only its end: what was cut short is shorter.
 pub fn next(bytes: &[u8]) -> Next<'_> {
     if bytes.is_empty() {
         return Next::End;
     }
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return Next::Torn };
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        return if is_beginning(bytes) {
+            Next::Torn
+        } else {
+            Next::Damaged("it is no line and no beginning of one")
+        };
+    };
     let Some((found, json)) = bytes.get(..end).and_then(|line| line.split_at_checked(PREFIX)) else {
         return Next::Damaged("the line is too short");
     };
@@ -106,6 +113,25 @@ pub fn next(bytes: &[u8]) -> Next<'_> {
         Next::Line { json, length: end + 1 }
     } else {
         Next::Damaged("its checksum does not match")
+    }
+}
+
+/// Whether a write of a line that was cut short can have left these bytes. JSON holds no zero.
+fn is_beginning(bytes: &[u8]) -> bool {
+    let written = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let written = bytes.get(..written).unwrap_or_default();
+    let fits = |(place, byte): (usize, &u8)| match place {
+        8 | 17 => *byte == b' ',
+        _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+    };
+    if !written.iter().take(PREFIX).enumerate().all(fits) {
+        return false;
+    }
+    let length = written.get(9..17).and_then(|digits| std::str::from_utf8(digits).ok());
+    match length.map(|digits| usize::from_str_radix(digits, 16)) {
+        None => true,
+        Some(Ok(length)) => length <= MAX_JSON && written.len() <= PREFIX + length,
+        Some(Err(_)) => false,
     }
 }
 
@@ -128,6 +154,15 @@ mod tests {
         assert!(matches!(next(b"\n"), Next::Damaged(_)));
         assert!(matches!(next(b"DD5D8EDD 00000003 [1]\n"), Next::Damaged(_)), "one spelling only");
         assert_eq!(next(&[0; 100]), Next::Torn);
+        let then_zeros = |length: usize| [&line[..length], &[0; 100]].concat();
+        assert!((0..line.len()).all(|length| next(&then_zeros(length)) == Next::Torn));
+        // All that it says is there, and its end has become something else.
+        for other in [b" ", b"X", b"\x0b"] {
+            assert!(matches!(next(&[&line[..line.len() - 1], other].concat()), Next::Damaged(_)));
+        }
+        for never in [&b"garbage"[..], b"dd5d8edd 00200000 [", b"dd5d8edd-", b"\0dd", b"DD5D8EDD"] {
+            assert!(matches!(next(never), Next::Damaged(_)), "{never:?}");
+        }
     }
 
     #[test]

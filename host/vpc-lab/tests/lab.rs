@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use enid_core::ids::SubnetId;
 use enid_vpc_lab::fabric::{CORPORATE, OUTSIDE, OUTSIDE_V6};
 use enid_vpc_lab::iproute::{ip_batch, ip_query};
-use enid_vpc_lab::lab::deed::Deed;
+use enid_vpc_lab::lab::deed::{Breakage, Deed};
 use enid_vpc_lab::lab::landscape::{IMDS_ADDRESS, Landscape, Plot};
 use enid_vpc_lab::lab::status::{EniStatus, Status, SubnetStatus};
 use enid_vpc_lab::lab::{Lab, LabError, Removed};
@@ -292,6 +292,25 @@ fn a_range_that_the_vpc_gets_while_it_runs_is_routed() {
     }
     assert_eq!(lab.status().ranges.len(), 3);
     assert_eq!(lab.status().diverged, Vec::<String>::new());
+}
+
+#[test]
+fn calls_go_wrong_on_the_wire_as_often_as_asked_for() {
+    let lab = Running::up("broken");
+    let call = || lab.lab.call("Action=DescribeSubnets");
+    let breaks = |api: Option<&str>, times, breakage| {
+        lab.lab.perform(Deed::Break { api: api.map(str::to_owned), times, breakage })
+    };
+    breaks(Some("DescribeSubnets"), 1, Breakage::Throttled).unwrap();
+    let refused = call().unwrap_err();
+    assert!(refused.to_string().contains("RequestLimitExceeded"), "{refused}");
+    call().unwrap();
+    breaks(None, 5, Breakage::Failed).unwrap();
+    assert!(call().unwrap_err().to_string().contains("InternalError"));
+    lab.lab.perform(Deed::Mend).unwrap();
+    call().unwrap();
+    let refused = breaks(Some("DescribeMoon"), 1, Breakage::Lost).unwrap_err();
+    assert!(refused.to_string().contains("`DescribeMoon` is not an EC2 API"), "{refused}");
 }
 
 #[test]

@@ -100,17 +100,22 @@ impl Canned {
         metadata: BTreeMap<String, String>,
         ec2: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> Canned {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let answer = Arc::new(move |request: &Request| match request.path.strip_prefix("/latest/") {
+        Self::start_with(move |request| match request.path.strip_prefix("/latest/") {
             Some("api/token") => Answer::Reply(200, "session-token".to_owned()),
             Some(path) => match metadata.get(path.trim_start_matches("meta-data/")) {
                 Some(value) => Answer::Reply(200, value.clone()),
                 None => Answer::Reply(404, "not here".to_owned()),
             },
             None => ec2(request),
-        });
+        })
+    }
+
+    /// Answers whatever is asked with `answer`.
+    pub(crate) fn start_with(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Canned {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let answer = Arc::new(answer);
         let log = Arc::clone(&seen);
         thread::spawn(move || {
             for stream in listener.incoming() {

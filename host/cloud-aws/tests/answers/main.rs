@@ -3,6 +3,7 @@
 
 mod canned;
 mod interfaces;
+mod noise;
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -10,7 +11,9 @@ use std::net::TcpListener;
 use canned::{Answer, Canned, Request, metadata};
 use enid_cloud_aws::{AwsCloud, Options};
 use enid_core::cloud::{Assigned, CloudErrorKind, NewEni, NodeIdentity, Supply, VpcRanges};
+use enid_core::event::Api;
 use enid_core::ids::EniId;
+use enid_core::time::Timestamp;
 use enid_core::wiring::Seat;
 use enid_engine::ports::Cloud;
 
@@ -249,6 +252,58 @@ async fn enis_are_read_from_every_page_and_their_ranges_from_metadata() {
     assert_eq!(requests.len(), 2);
     assert_eq!(requests[0].parameter("Filter.1.Name"), "attachment.instance-id");
     assert_eq!(requests[0].parameter("Filter.1.Value.1"), "i-1");
+}
+
+#[tokio::test]
+async fn orphans_are_asked_for_by_cluster_or_else_by_instance() {
+    let orphan = |id: u32, description: &str, created: &str| {
+        format!(
+            "<item><networkInterfaceId>eni-{id}</networkInterfaceId><description>{description}</description>\
+             <status>available</status><interfaceType>interface</interfaceType><tagSet>\
+             <item><key>node.k8s.amazonaws.com/instance_id</key><value>i-0abc</value></item>\
+             <item><key>node.k8s.amazonaws.com/createdAt</key><value>{created}</value></item></tagSet></item>"
+        )
+    };
+    let first = orphan(1, "aws-K8S-i-0abc", "2000-02-29T12:34:56Z") + &orphan(2, "database", "");
+    let second = orphan(3, "aws-K8S-i-0abc", "");
+    let server = Canned::start(metadata(), move |request| match request.parameter("NextToken") {
+        "" => page(&first, "<nextToken>more</nextToken>"),
+        "more" => page(&second, ""),
+        _ => unexpected(request),
+    });
+    let cloud = server.cloud(PATIENT);
+    let node = identity(&cloud).await;
+    let orphans = cloud.orphans(&node, Some("prod")).await.unwrap();
+    let found: Vec<_> = orphans.iter().map(|it| (it.id.as_str(), it.instance.as_str(), it.created)).collect();
+    assert_eq!(found, [("eni-1", "i-0abc", Some(Timestamp(951_827_696_000))), ("eni-3", "i-0abc", None)]);
+    cloud.orphans(&node, None).await.unwrap();
+
+    let requests = server.ec2_requests();
+    assert_eq!(requests.len(), 4);
+    let filters = |request: &Request| {
+        let filter = |number: u32| {
+            let part = |what: &str| request.parameter(&format!("Filter.{number}.{what}")).to_owned();
+            part("Name") + "=" + &part("Value.1")
+        };
+        [1, 2, 3, 4].map(filter)
+    };
+    let common =
+        ["vpc-id=vpc-1", "status=available", "tag-key=node.k8s.amazonaws.com/instance_id"].map(str::to_owned);
+    for (request, last) in [
+        (&requests[0], "tag:cluster.k8s.amazonaws.com/name=prod"),
+        (&requests[2], "tag:node.k8s.amazonaws.com/instance_id=i-1"),
+    ] {
+        let [vpc, status, tag, ours] = filters(request);
+        assert_eq!(([vpc, status, tag], ours.as_str()), (common.clone(), last));
+    }
+}
+
+#[tokio::test]
+async fn orphans_on_endless_pages_are_found_a_sweep_at_a_time() {
+    let server = Canned::start(metadata(), |_| page("", "<nextToken>again</nextToken>"));
+    let cloud = server.cloud(PATIENT);
+    assert!(cloud.orphans(&identity(&cloud).await, Some("prod")).await.unwrap().is_empty());
+    assert_eq!(server.ec2_requests().len(), 10);
 }
 
 #[tokio::test]
@@ -542,4 +597,85 @@ async fn the_policy_we_ship_allows_exactly_the_calls_we_make() {
     let requests = server.ec2_requests();
     let called: BTreeSet<&str> = requests.iter().map(Request::action).collect();
     assert_eq!(called, allowed);
+    let mut budgeted: BTreeSet<&str> = APIS.iter().map(|api| api.name()).collect();
+    budgeted.insert("DescribeInstanceTypes");
+    assert_eq!(budgeted, allowed);
+}
+
+/// The APIs of a running node that EC2 answers.
+const APIS: [Api; 10] = [
+    Api::AssignIpv6Addresses,
+    Api::AssignPrivateIpAddresses,
+    Api::AttachNetworkInterface,
+    Api::CreateNetworkInterface,
+    Api::DeleteNetworkInterface,
+    Api::DescribeNetworkInterfaces,
+    Api::DescribeSubnets,
+    Api::DetachNetworkInterface,
+    Api::ModifyNetworkInterfaceAttribute,
+    Api::UnassignPrivateIpAddresses,
+];
+
+#[test]
+fn every_api_of_ec2_is_in_the_list() {
+    // A new one is missing here first.
+    let place = |api| match api {
+        Api::AssignIpv6Addresses => Some(0),
+        Api::AssignPrivateIpAddresses => Some(1),
+        Api::AttachNetworkInterface => Some(2),
+        Api::CreateNetworkInterface => Some(3),
+        Api::DeleteNetworkInterface => Some(4),
+        Api::DescribeNetworkInterfaces => Some(5),
+        Api::DescribeSubnets => Some(6),
+        Api::DetachNetworkInterface => Some(7),
+        Api::Metadata => None,
+        Api::ModifyNetworkInterfaceAttribute => Some(8),
+        Api::UnassignPrivateIpAddresses => Some(9),
+    };
+    assert!(APIS.into_iter().enumerate().all(|(at, api)| place(api) == Some(at)));
+}
+
+/// What the policy allows, a statement each: actions, the kinds of resource, what is asked of them.
+fn statements() -> Vec<(BTreeSet<String>, BTreeSet<String>, Vec<String>)> {
+    let policy = include_str!("../../../../deploy/iam-policy.json");
+    let (_, list) = policy.split_once("\"Statement\": [").unwrap();
+    let texts =
+        |part: &str| -> Vec<String> { part.split('"').skip(1).step_by(2).map(str::to_owned).collect() };
+    let read = |statement: &str| {
+        let (rest, condition) = statement.split_once("\"Condition\"").unwrap_or((statement, ""));
+        let (actions, resources) = rest.split_once("\"Resource\"").unwrap();
+        let actions =
+            texts(actions).into_iter().filter_map(|text| Some(text.strip_prefix("ec2:")?.to_owned()));
+        let kinds = texts(resources).into_iter();
+        let kinds = kinds.map(|arn| arn.rsplit(':').next().unwrap().trim_end_matches("/*").to_owned());
+        (actions.collect(), kinds.collect(), texts(condition))
+    };
+    list.split("\"Sid\"").skip(1).map(read).collect()
+}
+
+#[test]
+fn the_policy_touches_only_interfaces_that_say_whose_they_are_where_ec2_can_tell() {
+    const ON_REQUEST: &str = "aws:RequestTag/node.k8s.amazonaws.com/instance_id";
+    const ON_RESOURCE: &str = "aws:ResourceTag/node.k8s.amazonaws.com/instance_id";
+    let statements = statements();
+    for (action, tag) in [
+        ("AttachNetworkInterface", ON_RESOURCE),
+        ("CreateNetworkInterface", ON_REQUEST),
+        ("DeleteNetworkInterface", ON_RESOURCE),
+        ("DetachNetworkInterface", ON_RESOURCE),
+        ("ModifyNetworkInterfaceAttribute", ON_RESOURCE),
+    ] {
+        let of_interfaces = statements.iter().filter(|(actions, kinds, _)| {
+            actions.contains(action) && (kinds.contains("network-interface") || kinds.contains("*"))
+        });
+        let conditions: Vec<&Vec<String>> = of_interfaces.map(|(_, _, condition)| condition).collect();
+        assert_eq!(conditions, [&["Null", tag, "false"].map(str::to_owned).to_vec()], "{action}");
+    }
+    let tagging = statements.iter().filter(|(actions, _, _)| actions.contains("CreateTags"));
+    let tagging: Vec<&Vec<String>> = tagging.map(|(_, _, condition)| condition).collect();
+    let only_on_create =
+        ["StringEquals", "ec2:CreateAction", "CreateNetworkInterface"].map(str::to_owned).to_vec();
+    assert_eq!(tagging, [&only_on_create]);
+    let everything = statements.iter().filter(|(_, kinds, _)| kinds.contains("*"));
+    assert!(everything.flat_map(|(actions, _, _)| actions).all(|action| action.starts_with("Describe")));
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::landscape::Plot;
 
-/// Something that others do. What a person does through EC2 itself (tags, ranges, ENIs) is a call like any other:
+/// Something that others do, or that goes wrong. What a person does through EC2 itself (tags, ranges, ENIs) is a call like any other:
 /// [`Lab::call`](super::Lab::call).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -25,4 +25,29 @@ pub enum Deed {
     },
     /// All strangers leave a subnet.
     Vacate(SubnetId),
+    /// The next calls to EC2 go wrong.
+    Break {
+        /// The API; `None` is any.
+        api: Option<String>,
+        /// How many calls.
+        times: u32,
+        /// How.
+        breakage: Breakage,
+    },
+    /// No call goes wrong any more that has not yet.
+    Mend,
+}
+
+/// How a call to EC2 goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Breakage {
+    /// It is answered so many milliseconds later.
+    Slow(u64),
+    /// EC2 acts, and the answer never arrives.
+    Lost,
+    /// `RequestLimitExceeded`.
+    Throttled,
+    /// `InternalError`, and EC2 does nothing.
+    Failed,
 }

@@ -1,16 +1,19 @@
 //! A landscape in the model: the same world for the lab and for simulations of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use enid_core::ids::{InstanceId, SubnetId, VpcId};
 use enid_core::time::Timestamp;
 use enid_sim::ec2::addresses::Placement;
+use enid_sim::ec2::call::UnknownCall;
+use enid_sim::ec2::fault::{Fault, FaultKind};
 use enid_sim::ec2::instance::RunInstances;
-use enid_sim::ec2::refusal::CallError;
+use enid_sim::ec2::refusal::{CallError, Code};
 use enid_sim::ec2::throttle::Throttling;
 use enid_sim::ec2::{Config, Ec2, Tags};
 
-use super::deed::Deed;
+use super::deed::{Breakage, Deed};
 use super::landscape::{Dwelling, Landscape, Plot, REGION};
 
 /// The lab's chance: every lab has the same ids, so that output can be compared.
@@ -113,5 +116,22 @@ pub(crate) fn perform(ec2: &mut Ec2, vpc: &VpcId, deed: &Deed) -> Result<(), Cal
         Deed::Fragment(subnet) => ec2.fragment(subnet).map(drop),
         Deed::Occupy { subnet, addresses } => ec2.occupy(subnet, addresses),
         Deed::Vacate(subnet) => ec2.vacate(subnet),
+        Deed::Break { api, times, breakage } => break_calls(ec2, api.as_deref(), *times, *breakage),
+        Deed::Mend => {
+            ec2.clear_faults();
+            Ok(())
+        }
     }
+}
+
+fn break_calls(ec2: &mut Ec2, api: Option<&str>, times: u32, breakage: Breakage) -> Result<(), CallError> {
+    let wrong = |why: String| CallError::Refused { code: Code::InvalidParameterValue, message: why };
+    let call = api.map(|api| api.parse().map_err(|why: UnknownCall| wrong(why.to_string()))).transpose()?;
+    let kind = match breakage {
+        Breakage::Slow(millis) => FaultKind::Delay(Duration::from_millis(millis)),
+        Breakage::Lost => FaultKind::LostReply,
+        Breakage::Throttled => FaultKind::Throttle,
+        Breakage::Failed => FaultKind::Error(Code::InternalError),
+    };
+    ec2.inject(Fault { call, times, kind }).map_err(|why| wrong(why.to_string()))
 }
