@@ -1,4 +1,4 @@
-//! `enid status` and `enid explain`: one question over the daemon's socket.
+//! Questions over the daemon's socket, and `enid explain`.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -75,16 +75,6 @@ pub(crate) enum What {
     },
 }
 
-/// `enid status`.
-pub(crate) fn status(how: &How) -> Result<(), Failure> {
-    let report = ask(&how.socket, &Request::Status)?;
-    match how.output {
-        Output::Json => println!("{report:#}"),
-        Output::Text => print_status(&report),
-    }
-    Ok(())
-}
-
 /// `enid explain`.
 pub(crate) fn explain(what: What) -> Result<(), Failure> {
     let (subject, how) = match what {
@@ -111,15 +101,7 @@ pub(crate) fn explain(what: What) -> Result<(), Failure> {
 
 /// One question and its report.
 pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
-    let mut stream = UnixStream::connect(socket).map_err(|why| {
-        Failure::unavailable(anyhow!(
-            "no daemon answers on {}: {why}; start `enid run`, or name its socket with --socket",
-            socket.display()
-        ))
-    })?;
-    let reply =
-        converse(&mut stream, request).with_context(|| format!("ask the daemon on {}", socket.display()))?;
-    match reply {
+    match exchange(socket, request, PATIENCE)? {
         Reply::Report(report) => Ok(report),
         Reply::Failed(failed) => Err(anyhow!("{} (code {})", failed.message, failed.code).into()),
         Reply::Added(_) | Reply::AddedInterfaces(_) | Reply::Checked | Reply::Done | Reply::Hello { .. } => {
@@ -128,9 +110,22 @@ pub(crate) fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
     }
 }
 
-fn converse(stream: &mut UnixStream, request: &Request) -> anyhow::Result<Reply> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+/// One question and its reply, within `patience`.
+pub(crate) fn exchange(socket: &Path, request: &Request, patience: Duration) -> Result<Reply, Failure> {
+    let mut stream = UnixStream::connect(socket).map_err(|why| {
+        Failure::unavailable(anyhow!(
+            "no daemon answers on {}: {why}; start `enid run`, or name its socket with --socket",
+            socket.display()
+        ))
+    })?;
+    // One that does not answer in time, or not to the end, is not there either.
+    let reply = converse(&mut stream, request, patience);
+    reply.with_context(|| format!("ask the daemon on {}", socket.display())).map_err(Failure::unavailable)
+}
+
+fn converse(stream: &mut UnixStream, request: &Request, patience: Duration) -> anyhow::Result<Reply> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
     stream.write_all(&request.to_frame()?)?;
     let mut decoder = FrameDecoder::default();
     let mut buffer = [0u8; 16 * 1024];
@@ -149,59 +144,4 @@ fn converse(stream: &mut UnixStream, request: &Request) -> anyhow::Result<Reply>
 /// A text in a report, or a dash.
 pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or("-")
-}
-
-fn print_status(report: &Value) {
-    println!(
-        "node       {} {} {} {}",
-        text(report, "instance"),
-        text(report, "instance_type"),
-        text(report, "zone"),
-        text(report, "mode")
-    );
-    let ready = if report["ready"] == true { "an ADD would be served at once" } else { "an ADD would wait" };
-    println!("ready      {ready}");
-    for (label, key) in [("waits for", "waiting_for"), ("degraded", "degraded")] {
-        if let Some(why) = report[key].as_str() {
-            println!("{label:<10} {why}");
-        }
-    }
-    let pool = &report["pool"];
-    let max_pods = pool["max_pods"].as_u64().map_or_else(|| "unlimited".to_owned(), |max| max.to_string());
-    println!(
-        "pool       {} addresses: {} free, {} bound, {} cooling, {} quarantined; {} ADDs wait; max pods {max_pods}",
-        pool["total"], pool["free"], pool["bound"], pool["cooling"], pool["quarantined"], pool["waiting"]
-    );
-    for eni in report["enis"].as_array().into_iter().flatten() {
-        println!(
-            "eni        {} device {} {} {}: {} addresses, {} free, {} bound",
-            text(eni, "id"),
-            eni["device"],
-            text(eni, "subnet"),
-            text(eni, "phase"),
-            eni["addresses"],
-            eni["free"],
-            eni["bound"]
-        );
-    }
-    for subnet in report["subnets"].as_array().into_iter().flatten() {
-        let rank = subnet["rank"]
-            .as_u64()
-            .map_or_else(|| "not eligible".to_owned(), |rank| format!("choice {}", rank + 1));
-        println!("subnet     {} {} free, {rank}", text(subnet, "id"), subnet["free"]);
-    }
-    for strategy in report["strategies"].as_array().into_iter().flatten() {
-        let decision = strategy["record"].as_u64().map_or_else(String::new, |id| format!(", decision {id}"));
-        println!(
-            "strategy   {}: {} ({}{decision}) → {}; {}",
-            text(strategy, "kind"),
-            text(strategy, "strategy"),
-            text(strategy, "rung"),
-            text(strategy, "target"),
-            text(strategy, "reason")
-        );
-        for fault in strategy["faults"].as_array().into_iter().flatten() {
-            println!("           fault: {}", fault.as_str().unwrap_or_default());
-        }
-    }
 }

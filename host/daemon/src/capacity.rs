@@ -232,7 +232,7 @@ pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
                 break;
             }
             Some(Answer::Refused(refusal)) => return Err(anyhow!("{refusal}").into()),
-            Some(Answer::Deleted) | None => {
+            Some(Answer::Deleted | Answer::Collected { .. }) | None => {
                 return Err(anyhow!("pod {pod} got no answer; this is a bug of enid").into());
             }
         }
@@ -240,7 +240,7 @@ pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
     for strategy in node.state().status(node.now()).strategies {
         refuse_faults(&strategy.faults)?;
     }
-    let pool = node.state().pool_status();
+    let pool = node.state().pool_status(node.now());
     let per_eni = node.state().addresses_per_eni();
     let steady = Steady {
         enis: per_eni.len(),

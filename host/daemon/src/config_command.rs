@@ -1,12 +1,14 @@
-//! `enid config`: the incumbent's variables as settings.
+//! `enid config`: the incumbent's variables as settings, and the daemon's system calls as a profile.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::Subcommand;
 
+use crate::confinement::profile;
 use crate::environment::{Idle, Variables, sheet};
 use crate::failure::Failure;
+use crate::metrics;
 use crate::settings::{self, Document, Filling, Problems};
 
 /// The commands.
@@ -18,6 +20,10 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         file: Option<PathBuf>,
     },
+    /// Every metric, and what the Amazon VPC CNI's correspond to
+    Metrics,
+    /// The system calls of `enid run` and its children, as container runtimes want them (seccomp)
+    Seccomp,
     /// Every variable of the Amazon VPC CNI, with what it stands for here
     Variables,
 }
@@ -36,6 +42,8 @@ pub(crate) fn run(command: ConfigCommand) -> Result<(), Failure> {
             })?;
             print!("{}", from_env(&variables, &unknown)?);
         }
+        ConfigCommand::Metrics => print!("{}", metrics::sheet()),
+        ConfigCommand::Seccomp => print!("{}", profile()),
         ConfigCommand::Variables => print!("{}", sheet()),
     }
     Ok(())

@@ -15,8 +15,8 @@ use crate::settings::Problems;
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
    0  done
-   1  failed
-   2  wrong arguments
+   1  failed; of `enid diff`: something differs
+   2  wrong arguments; of `enid diff`: something could not be looked at
   69  something needed does not answer or is missing: metadata, EC2, the daemon, the lab, a tool
   73  the runtime directory, the socket or the lab's name is in use or cannot be made
   77  not permitted: root is needed
@@ -36,6 +36,11 @@ impl Failure {
 
     pub(crate) fn arguments(why: impl Into<anyhow::Error>) -> Self {
         Self { code: Self::ARGUMENTS, why: why.into() }
+    }
+
+    /// With a code of the command's own.
+    pub(crate) fn coded(code: u8, why: impl Into<anyhow::Error>) -> Self {
+        Self { code, why: why.into() }
     }
 
     pub(crate) fn unavailable(why: impl Into<anyhow::Error>) -> Self {

@@ -303,6 +303,7 @@ pub(crate) fn node_settings(status: &Status, runtime: &Path) -> String {
         "# enid on a lab node: start it with `enid lab exec`.\n\
          [node]\nruntime_dir = {runtime:?}\n\n\
          [cloud]\nregion = {region:?}\nec2_endpoint = {ec2:?}\nimds_endpoint = {imds:?}\n\n\
+         # Nobody else calls the EC2 of a lab.\n[budget]\nshare = 1.0\nnodes = 1\n\n\
          [pool]\ncooldown_secs = 30\nwait_secs = 30\n\n\
          {network}\
          [engine]\ncache_dir = {cache:?}\n\n\

@@ -1,25 +1,34 @@
 //! `enid`: the daemon and its command line. The composition root: only here do adapters meet.
 //!
-//! Never decides about addresses: that is [`enid_core`]. Map: `run` (the daemon), `server` (its socket),
-//! `overview` (the strategies in force), `reload` (settings and components that change), `settings`,
-//! `environment` (the incumbent's variables), `strategies`; `ask` (status, explain), `strategy_command` (strategy),
+//! Never decides about addresses: that is [`enid_core`]. Map: `run` (the daemon), `server` (its socket), `peer` (whom it
+//! serves), `confinement` (what it may do), `observe` and `metrics` (what is seen over HTTP), `overview` (the strategies
+//! in force), `reload` (settings and components that change), `settings`, `environment` (the incumbent's variables),
+//! `strategies`; `ask` (explain), `status_command`, `diff_command`, `support_bundle`, `strategy_command` (strategy),
 //! `capacity` (max-pods, plan), `config_command` (config), `lab_command` and `demo` (a VPC on this machine), `failure`
 //! (exit codes).
 
 mod ask;
 mod capacity;
 mod config_command;
+mod confinement;
 mod demo;
+mod diff_command;
 mod environment;
 mod failure;
 mod lab_command;
+mod metrics;
+mod observe;
 mod overview;
+mod peer;
+mod places;
 mod reload;
 mod run;
 mod server;
 pub mod settings;
+mod status_command;
 mod strategies;
 mod strategy_command;
+mod support_bundle;
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -53,21 +62,22 @@ enum Command {
         #[arg(default_value = "/etc/enid/enid.toml")]
         file: PathBuf,
     },
-    /// Settings out of the Amazon VPC CNI's environment variables
+    /// Settings out of the Amazon VPC CNI's environment variables; a profile for container runtimes; the metrics
     Config {
         #[command(subcommand)]
         command: config_command::ConfigCommand,
     },
     /// One screen about the node
-    Status {
-        #[command(flatten)]
-        how: ask::How,
-    },
+    Status(status_command::StatusQuery),
     /// Why an address, an ENI or a pod is as it is
     Explain {
         #[command(subcommand)]
         what: ask::What,
     },
+    /// What differs between the journal, the kernel and EC2
+    Diff(diff_command::Diff),
+    /// Everything that somebody far away needs to understand this node, in one file
+    SupportBundle(support_bundle::SupportBundle),
     /// What strategies decide and decided on this node; writing, testing and distributing them
     Strategy {
         #[command(subcommand)]
@@ -114,7 +124,9 @@ fn default_log(command: &Command) -> &'static str {
         Command::Run { .. } => "info",
         Command::CheckSettings { .. }
         | Command::Config { .. }
-        | Command::Status { .. }
+        | Command::Status(_)
+        | Command::Diff(_)
+        | Command::SupportBundle(_)
         | Command::Explain { .. }
         | Command::Strategy { .. }
         | Command::MaxPods(_)
@@ -156,7 +168,9 @@ fn perform(command: Command) -> Result<ExitCode, Failure> {
         Command::Run { config } => run::run(&config)?,
         Command::CheckSettings { file } => check_settings(&file)?,
         Command::Config { command } => config_command::run(command)?,
-        Command::Status { how } => ask::status(&how)?,
+        Command::Status(query) => query.run()?,
+        Command::Diff(diff) => return diff.run(),
+        Command::SupportBundle(bundle) => bundle.run()?,
         Command::Explain { what } => ask::explain(what)?,
         Command::Strategy { command } => return strategy_command::run(command),
         Command::MaxPods(query) => capacity::max_pods(&query)?,

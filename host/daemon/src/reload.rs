@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use enid_policy_wasm::{Kind, Policy, PolicyConfig};
 use futures::StreamExt;
 use inotify::{EventStream, Inotify, WatchMask};
 use tokio::signal::unix::Signal;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use crate::settings::{self, Document, Settings, node_config};
@@ -36,6 +37,7 @@ pub(crate) struct Reloader {
     policy: Arc<Policy>,
     engine: mpsc::Sender<Request>,
     place: Place,
+    listen: watch::Sender<Option<SocketAddr>>,
     contents: Contents,
     /// What was refused last, so that it is said once and not with every change of another file.
     refused: Option<String>,
@@ -53,6 +55,8 @@ pub(crate) struct Begun {
     pub(crate) policy: Arc<Policy>,
     /// Where this node is.
     pub(crate) place: Place,
+    /// Where metrics are served.
+    pub(crate) listen: watch::Sender<Option<SocketAddr>>,
 }
 
 /// What settings must fit besides themselves.
@@ -67,10 +71,10 @@ pub(crate) struct Place {
 impl Reloader {
     /// A reloader that tells `engine`.
     pub(crate) fn new(begun: Begun, engine: mpsc::Sender<Request>) -> Self {
-        let Begun { file, settings, chosen, policy, place } = begun;
+        let Begun { file, settings, chosen, policy, place, listen } = begun;
         let file = std::path::absolute(&file).unwrap_or(file);
         let contents = Contents::of(&[&chosen]);
-        Self { file, settings, chosen, policy, engine, place, contents, refused: None }
+        Self { file, settings, chosen, policy, engine, place, listen, contents, refused: None }
     }
 
     /// Reloads on SIGHUP and on changes, until aborted. Looks once at the start: something may have changed
@@ -172,6 +176,7 @@ impl Reloader {
         if !changed.is_empty() {
             let _gone = self.engine.send(Request::StrategyReplaced).await;
         }
+        self.listen.send_if_modified(|listen| std::mem::replace(listen, taken.observe.listen) != *listen);
         self.settings = taken;
     }
 
@@ -183,7 +188,11 @@ impl Reloader {
         let (trusted_keys, require_signatures) = new_trust;
         let engine = settings::Engine { trusted_keys, require_signatures, ..running.engine.clone() };
         for (part, changed) in [
-            ("[node] runtime_dir", new.node.runtime_dir != running.node.runtime_dir),
+            (
+                "[node] runtime_dir, confinement",
+                (&new.node.runtime_dir, new.node.confinement)
+                    != (&running.node.runtime_dir, running.node.confinement),
+            ),
             ("[cloud]", new.cloud != running.cloud),
             (
                 "[network] veth_prefix, connmark, ip_family, egress, duplicate_address_detection",
@@ -199,6 +208,7 @@ impl Reloader {
             }
         }
         new.node.runtime_dir.clone_from(&running.node.runtime_dir);
+        new.node.confinement = running.node.confinement;
         new.cloud.clone_from(&running.cloud);
         new.network = as_wired(&new.network, &running.network);
         new.engine = engine;

@@ -12,18 +12,23 @@ use enid_core::limits::InstanceType;
 use enid_core::node::{NodeState, Provisioning, Remembered};
 use enid_datapath_linux::{Dad, DatapathOptions, LinuxDatapath};
 use enid_engine::clock::{Clock, SteadyClock};
-use enid_engine::ports::{Cloud, Datapath};
+use enid_engine::ports::{Cloud, Datapath, Meter};
 use enid_engine::run::{Engine, Ports, QUEUE};
 use enid_policy_wasm::PolicyConfig;
 use enid_protocol::message::Reply;
 use enid_protocol::spool::{LockedSpool, Spool};
 use enid_store_file::{Journal, JournalError};
+use rustix::process::{Resource, Rlimit};
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
+use crate::confinement;
 use crate::failure::Failure;
+use crate::metrics::{Metrics, Site};
+use crate::observe::{self, Window};
+use crate::peer::Admitted;
 use crate::reload::{Begun, Place, Reloader};
 use crate::server::{self, Desk};
 use crate::settings::{self, Document, Settings, node_config};
@@ -32,6 +37,9 @@ use crate::strategies;
 /// The priority of the threads that an ADD waits for. They need less than a millisecond for a pod; on a busy node they
 /// would wait several for every turn, a whole slice of each program before them.
 const NICE: i32 = -10;
+/// Descriptors that may be open: of every connection and what came over it, and as many for everything else. Many systems
+/// begin with a limit of 1024, which a program may lift for itself.
+const DESCRIPTORS: u64 = 4 * server::CONNECTIONS as u64;
 /// How long files, EC2 calls and trials of components may go on after the end.
 const LAST_ERRANDS: Duration = Duration::from_secs(2);
 /// Tries to reach metadata before the journal's word is taken.
@@ -48,6 +56,13 @@ pub(crate) fn run(config: &Path) -> Result<(), Failure> {
         let why = anyhow!("`enid run` sets up links, routes and rules: run it as root");
         return Err(Failure::not_permitted(why));
     }
+    // While CAP_SYS_NICE is there, and before the first thread: all of them have what is left.
+    let usual = rustix::process::getpriority_process(None).context("ask for the priority")?;
+    if let Err(why) = rustix::process::setpriority_process(None, NICE) {
+        warn!(reason = %why, "ADDs get no priority on a busy node; allow CAP_SYS_NICE or start with a lower nice value");
+    }
+    lift_descriptor_limit();
+    confinement::enter(document.settings.node.confinement).map_err(Failure::not_permitted)?;
     let chosen = strategies::choose(&document)?;
     // The main thread has the socket and the engine: an ADD wakes it and the datapath's thread, no other.
     // EC2 calls, strategies and files run elsewhere, so that parsing a long reply delays no ADD.
@@ -56,6 +71,10 @@ pub(crate) fn run(config: &Path) -> Result<(), Failure> {
         .max_blocking_threads(8)
         .thread_stack_size(1 << 20)
         .thread_name("errands")
+        .on_thread_start(move || {
+            // Giving priority up needs no right; without it errands are only too quick.
+            let _kept = rustix::process::setpriority_process(None, usual);
+        })
         .enable_all()
         .build()
         .context("start the runtime for errands")?;
@@ -64,19 +83,31 @@ pub(crate) fn run(config: &Path) -> Result<(), Failure> {
         .enable_all()
         .build()
         .context("start the runtime")?;
-    // From here on: the errands' thread is there already and stays as it was.
-    if let Err(why) = rustix::process::setpriority_process(None, NICE) {
-        warn!(reason = %why, "ADDs get no priority on a busy node; allow CAP_SYS_NICE or start with a lower nice value");
-    }
     let ended = front.block_on(daemon(document, chosen, errands.handle()));
     // A component that is being tried out is not worth waiting for.
     errands.shutdown_timeout(LAST_ERRANDS);
     ended
 }
 
+fn lift_descriptor_limit() {
+    let Rlimit { current, maximum } = rustix::process::getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < DESCRIPTORS) {
+        let most = maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+        let lifted = rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum });
+        if most < DESCRIPTORS || lifted.is_err() {
+            warn!(
+                limit = most,
+                wanted = DESCRIPTORS,
+                "few descriptors: with many connections ADDs may fail; raise the limit"
+            );
+        }
+    }
+}
+
 async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> Result<(), Failure> {
     // First, so that none of them ends a daemon that is still starting.
     let mut signals = Signals::listen()?;
+    let metrics = Arc::new(Metrics::begin());
     let settings = document.settings.clone();
     let runtime_dir = settings.node.runtime_dir.clone();
     private_directory(&runtime_dir).map_err(Failure::in_use)?;
@@ -127,6 +158,7 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
         store: journal,
         strategist: Arc::clone(&policy),
         clock: Arc::clone(&clock),
+        meter: Arc::clone(&metrics) as Arc<dyn Meter>,
     };
     let (requests, inbox) = mpsc::channel(QUEUE);
     let (shutdown, stopped) = watch::channel(false);
@@ -137,15 +169,23 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
 
     let listener = open_for_business(&runtime_dir, &desk).await?;
     info!(socket = %runtime_dir.join("enid.sock").display(), "serving");
-    let server = tokio::spawn(server::serve(listener, desk.clone(), closing));
+    metrics.serving();
+    let admitted = Admitted::by(&listener).context("ask which network namespace the socket is in")?;
+    let server = tokio::spawn(server::serve(listener, admitted, desk.clone(), closing));
     let spool = tokio::spawn(keep_spool_empty(runtime_dir.join("spool"), desk));
-    let begun = Begun { file: document.file, settings, chosen, policy, place };
+    let site =
+        Site { instance_type: place.instance_type.clone(), journal: runtime_dir.join("journal/journal") };
+    let (listen, listens) = watch::channel(settings.observe.listen);
+    let observing =
+        errands.spawn(observe::serve(Window { engine: requests.clone(), metrics, site }, listens));
+    let begun = Begun { file: document.file, settings, chosen, policy, place, listen };
     let reloader = Reloader::new(begun, requests);
     let reloading = errands.spawn(reloader.run(signals.hangup));
 
     wait_for_end(&engine, &mut signals.terminate, &mut signals.interrupt).await?;
     info!("stopping");
     reloading.abort();
+    observing.abort();
     spool.abort();
     // The engine first: it tells those that wait, and their connections carry the answer.
     let _nobody_listens = shutdown.send(true);

@@ -1,8 +1,9 @@
 //! The socket: frames in, requests to the engine, replies out.
 //!
-//! Serves root and its own user only, by peer credentials; translates between the wire's strings and the
-//! domain's types, and decides nothing.
+//! Serves whom [`crate::peer`] admits; translates between the wire's strings and the domain's types, and decides
+//! nothing.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use enid_core::event::Nics;
+use enid_core::event::{Answer, Nics};
 use enid_core::ids::{Attachment, PodName};
 use enid_core::node::Status;
 use enid_engine::clock::Clock;
@@ -18,23 +19,27 @@ use enid_engine::run::{Query, Reply as Answered, Request as Asked, View};
 use enid_policy_wasm::Policy;
 use enid_protocol::cni::code::Code;
 use enid_protocol::frame::{FrameDecoder, FrameError};
-use enid_protocol::message::{Add, Check, Del, Failed, MessageError, Reply, Request, Subject};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use enid_protocol::message::{Add, Check, Del, Failed, Gc, MAX_VALID, MessageError, Reply, Request, Subject};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, Shutdown, recvmsg};
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::overview::Overview;
+use crate::peer::{Admitted, Refused};
+use crate::places::Places;
 
 mod words;
 
-use words::{attachment, in_wire_words, invalid, report, stopping, unlisted};
+use words::{attachment, in_wire_words, invalid, readiness, report, stopping, unlisted, unseen};
 
-/// Connections served at once; the rest wait in the kernel's backlog.
-const CONNECTIONS: usize = 1024;
+/// Connections at once, of which those that say nothing make room; the rest wait in the kernel's backlog.
+pub(crate) const CONNECTIONS: usize = 1024;
+/// Peers that were turned away and stay connected.
+const TURNED_AWAY: usize = 16;
 /// How long a connection may take to send a whole frame.
 const READ_WITHIN: Duration = Duration::from_secs(10);
 /// How long a peer may take to read its reply.
@@ -104,30 +109,51 @@ pub(crate) struct Desk {
 }
 
 /// Accepts until `stopped`; then connections may still carry the answers of the engine that ended before.
-pub(crate) async fn serve(listener: UnixListener, desk: Desk, mut stopped: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
+pub(crate) async fn serve(
+    listener: UnixListener,
+    admitted: Admitted,
+    desk: Desk,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let places = Places::new(CONNECTIONS);
+    let (mut connections, mut turned_away) = (JoinSet::new(), TurnedAway::default());
     loop {
-        tokio::select! {
+        let accepted = tokio::select! {
             biased;
             _ = stopped.changed() => break,
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            accepted = accept(&listener, &places) => match accepted {
-                Ok((stream, place)) => {
-                    let desk = desk.clone();
-                    connections.spawn(async move {
-                        if let Err(why) = connection(stream, &desk).await {
-                            debug!(reason = %why, "connection ended");
-                        }
-                        drop(place);
-                    });
+            accepted = listener.accept() => accepted,
+        };
+        let seated = match accepted {
+            Ok((stream, _)) => match admitted.admit(&stream) {
+                Ok(()) => tokio::select! {
+                    biased;
+                    _ = stopped.changed() => break,
+                    place = places.take() => place.map(|place| Some((stream, place))),
+                },
+                Err(refused) => {
+                    turned_away.turn_away(stream, &refused);
+                    Ok(None)
                 }
-                Err(why) => {
-                    warn!(reason = %why, "accept failed");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+            },
+            Err(why) => Err(why),
+        };
+        match seated {
+            Ok(Some((stream, place))) => {
+                let (desk, places) = (desk.clone(), places.clone());
+                connections.spawn(async move {
+                    if let Err(why) = connection(stream, &places, &desk).await {
+                        debug!(reason = %why, "connection ended");
+                    }
+                    drop(place);
+                });
+            }
+            Ok(None) => {}
+            Err(why) => {
+                warn!(reason = %why, "accept failed");
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+        while connections.try_join_next().is_some() {}
     }
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
@@ -136,25 +162,35 @@ pub(crate) async fn serve(listener: UnixListener, desk: Desk, mut stopped: watch
     }
 }
 
-async fn accept(
-    listener: &UnixListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(UnixStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+/// Peers that were told why they are not served. They take nobody's place.
+#[derive(Default)]
+struct TurnedAway {
+    /// The last few stay connected: who is cut off in the middle of its request may never read the answer.
+    last: VecDeque<UnixStream>,
+    count: u64,
 }
 
-async fn connection(stream: UnixStream, desk: &Desk) -> io::Result<()> {
-    let peer = stream.peer_cred()?;
-    let mut peer_stream = Peer { stream, decoder: FrameDecoder::default(), fds: Vec::new() };
-    let ours = rustix::process::geteuid().as_raw();
-    if peer.uid() != 0 && peer.uid() != ours {
-        warn!(uid = peer.uid(), "a peer that is not root was turned away");
-        let failed = Failed::new(Code::Forbidden, "this socket serves root only", "");
-        return peer_stream.send(&Reply::Failed(failed)).await;
+impl TurnedAway {
+    /// Says it without waiting: an empty socket's buffer has room.
+    fn turn_away(&mut self, stream: UnixStream, refused: &Refused) {
+        self.count += 1;
+        // Who comes again and again fills no log.
+        if self.count.is_power_of_two() {
+            warn!(reason = %refused, so_far = self.count, "a peer was turned away");
+        }
+        if let Ok(frame) = Reply::Failed(refused.to_failed()).to_frame() {
+            let _gone = stream.try_write(&frame);
+        }
+        let _gone = rustix::net::shutdown(&stream, Shutdown::Write);
+        self.last.truncate(TURNED_AWAY - 1);
+        self.last.push_front(stream);
     }
-    while let Some(body) = peer_stream.body().await? {
+}
+
+/// Answers a peer's requests, one after the other.
+async fn connection(stream: UnixStream, places: &Places, desk: &Desk) -> io::Result<()> {
+    let mut peer_stream = Peer { stream, decoder: FrameDecoder::default(), fds: Vec::new() };
+    while let Some(body) = places.listen(peer_stream.body()).await? {
         let netns = peer_stream.fds.pop();
         peer_stream.fds.clear();
         let reply = match Request::from_body(&body) {
@@ -250,9 +286,16 @@ impl Desk {
             Request::AddEveryCard(add) => self.add(add, Nics::EveryCard, netns).await,
             Request::Check(check) => self.check(check, netns).await,
             Request::Del(del) => self.del(del, None).await,
+            Request::Diff => self.diff().await,
             Request::Explain { subject } => self.explain(subject).await,
+            Request::Gc(gc) => self.gc(gc).await,
             Request::Hello { .. } => Reply::hello(),
             Request::ClearQuarantine { which } => self.clear_quarantine(which).await,
+            Request::Ready => match self.query(Query::Readiness).await {
+                Ok(View::Readiness(found)) => readiness(&found),
+                Ok(View::Status(_) | View::Addresses(_) | View::Explanation(_)) => stopping(),
+                Err(reply) => reply,
+            },
             Request::Status => match self.status().await {
                 Ok(status) => report(&*status),
                 Err(reply) => reply,
@@ -270,7 +313,7 @@ impl Desk {
     async fn status(&self) -> Result<Box<Status>, Reply> {
         match self.query(Query::Status).await? {
             View::Status(status) => Ok(status),
-            View::Addresses(_) | View::Explanation(_) => Err(stopping()),
+            View::Addresses(_) | View::Explanation(_) | View::Readiness(_) => Err(stopping()),
         }
     }
 
@@ -307,7 +350,9 @@ impl Desk {
         let pod = add.pod.clone().map(|pod| PodName { namespace: pod.namespace, name: pod.name });
         let deadline = self.clock.now() + Duration::from_millis(add.timeout_ms).saturating_sub(MARGIN);
         let (reply, answer) = oneshot::channel();
-        let request = Asked::Add { attachment: attachment.clone(), pod, nics, deadline, netns, reply };
+        let netns_path = Some(add.netns.clone()).filter(|path| !path.is_empty());
+        let request =
+            Asked::Add { attachment: attachment.clone(), pod, nics, deadline, netns, netns_path, reply };
         let reply = self.ask(request, answer).await;
         readable(&self.engine, &add, attachment, reply).await
     }
@@ -330,7 +375,7 @@ impl Desk {
         };
         let held = match self.query(Query::Attachment(attachment.clone())).await {
             Ok(View::Addresses(addresses)) => addresses,
-            Ok(View::Status(_) | View::Explanation(_)) => Vec::new(),
+            Ok(View::Status(_) | View::Explanation(_) | View::Readiness(_)) => Vec::new(),
             Err(reply) => return reply,
         };
         let unlisted = unlisted(held.iter().map(|lease| lease.address), &check.addresses);
@@ -341,6 +386,47 @@ impl Desk {
         }
         let (reply, answer) = oneshot::channel();
         self.ask(Asked::Check { attachment, netns, reply }, answer).await
+    }
+
+    async fn gc(&self, gc: Gc) -> Reply {
+        if gc.valid.len() > MAX_VALID {
+            let message = format!("GC lists {} attachments; at most {MAX_VALID} are read", gc.valid.len());
+            return Reply::Failed(Failed::new(Code::InvalidConfig, message, ""));
+        }
+        let network = match gc.network.parse() {
+            Ok(network) => network,
+            Err(error) => return invalid(&error),
+        };
+        // What is no identifier was never added here, so that nothing of it could go.
+        let ours = gc
+            .valid
+            .iter()
+            .filter_map(|kept| Some((kept.container.parse().ok()?, kept.ifname.parse().ok()?)));
+        let valid: BTreeSet<_> = ours.collect();
+        let (reply, answer) = oneshot::channel();
+        if self.engine.send(Asked::Gc { network, valid, reply }).await.is_err() {
+            return stopping();
+        }
+        let Ok(answered) = answer.await else { return stopping() };
+        if let Answered::Answer { answer: Answer::Collected { released, kept }, .. } = &answered {
+            info!(network = %gc.network, listed = gc.valid.len(), released, kept = kept.len(), "GC");
+            for (attachment, reason) in kept {
+                warn!(%attachment, %reason, "GC does not list it, and it stays");
+            }
+        }
+        in_wire_words(&answered)
+    }
+
+    async fn diff(&self) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        if self.engine.send(Asked::Diff { reply }).await.is_err() {
+            return stopping();
+        }
+        match answer.await {
+            Ok(Ok(differences)) => report(&differences),
+            Ok(Err(why)) => unseen(&why),
+            Err(_) => stopping(),
+        }
     }
 
     async fn explain(&self, subject: Subject) -> Reply {
@@ -354,7 +440,7 @@ impl Desk {
         };
         match self.query(query).await {
             Ok(View::Explanation(explanation)) => report(&explanation),
-            Ok(View::Status(_) | View::Addresses(_)) => stopping(),
+            Ok(View::Status(_) | View::Addresses(_) | View::Readiness(_)) => stopping(),
             Err(reply) => reply,
         }
     }

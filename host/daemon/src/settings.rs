@@ -5,10 +5,11 @@
 //! `strategies`. A setting that is left out has the value of the incumbent's environment variable that stands for it
 //! (see `environment`), else the default that its field documents; `deploy/enid.toml` shows all of them.
 //!
-//! Map: `node`, `cloud`, `pool`, `network`, `custom_networking`, `tags`, `engine`, `strategy` the sections; `document`
-//! and `written` how they are read; `places` and `problem` what is said about them; `effective` which are not the
-//! default; `node_config` what decisions depend on.
+//! Map: `node`, `cloud`, `budget`, `pool`, `network`, `custom_networking`, `tags`, `observe`, `engine`, `strategy` the
+//! sections; `document` and `written` how they are read; `places` and `problem` what is said about them; `effective`
+//! which are not the default; `node_config` what decisions depend on.
 
+mod budget;
 mod cloud;
 mod custom_networking;
 mod document;
@@ -17,6 +18,7 @@ mod engine;
 mod network;
 mod node;
 mod node_config;
+mod observe;
 mod places;
 mod pool;
 mod problem;
@@ -37,12 +39,14 @@ use crate::environment::{Idle, Overlay, Variables};
 use document::{Reading, Section};
 use written::{Written, line_of};
 
+pub use budget::Budget;
 pub use cloud::{Cloud, Endpoint};
 pub use custom_networking::CustomNetworking;
 pub use engine::Engine;
 pub use network::Network;
-pub use node::Node;
+pub use node::{Confinement, Node};
 pub(crate) use node_config::node_config;
+pub use observe::Observe;
 pub(crate) use places::Places;
 pub use pool::Pool;
 pub use problem::{Problem, Problems, Remark};
@@ -59,6 +63,8 @@ pub struct Settings {
     pub node: Node,
     /// `[cloud]`: how EC2 and instance metadata are reached.
     pub cloud: Cloud,
+    /// `[budget]`: how much of the account's EC2 call limits this node takes.
+    pub budget: Budget,
     /// `[pool]`: the node's supply of addresses.
     pub pool: Pool,
     /// `[network]`: links, routes and translation.
@@ -70,6 +76,8 @@ pub struct Settings {
     /// `[tags]`: put on every ENI that is created, besides the daemon's own. Default: none. Keys that contain
     /// `k8s.amazonaws.com` are refused: they tell owners of ENIs apart.
     pub tags: BTreeMap<String, String>,
+    /// `[observe]`: what is seen of the daemon from outside.
+    pub observe: Observe,
     /// `[engine]`: how strategy components are run, and which are trusted.
     pub engine: Engine,
     /// `[strategy.…]`: who decides.
@@ -157,12 +165,14 @@ fn read<'d>(file: &'d Path, written: &'d Written, table: &'d DeTable<'d>) -> (Se
         let settings = Settings {
             node: root.section("node", |section| Node::read(section, directory)),
             cloud: root.section("cloud", Cloud::read),
+            budget: root.section("budget", Budget::read),
             pool: root.section("pool", Pool::read),
             custom_networking: root
                 .section("custom_networking", |section| CustomNetworking::read(section, network.families)),
             eni_configs: custom_networking::read_eni_configs(root),
             network,
             tags: tags::read(root),
+            observe: root.section("observe", Observe::read),
             engine: root.section("engine", |section| Engine::read(section, directory)),
             strategies: root.section("strategy", |section| Strategies::read(section, directory)),
         };

@@ -73,7 +73,7 @@ pub(crate) fn measure(workspace: &Workspace, options: &Options) -> Result<ExitCo
         return Ok(ExitCode::SUCCESS);
     }
     ensure!(setup::is_root(), "measuring needs network namespaces, and those need root");
-    setup::run_setup(workspace, Scope::Bench)?;
+    setup::run_setup(workspace, Scope::Tests)?;
     if !options.as_built {
         artifacts::build(workspace)?;
         decision::build(workspace)?;

@@ -17,10 +17,8 @@ pub(crate) enum Scope {
     Build,
     /// Compiling, and running nodes as network namespaces: needs root.
     Nodes,
-    /// All that, and what tests hold enid against.
+    /// All that, and what tests and benchmarks hold enid against.
     Tests,
-    /// All that, and the incumbents' plugins to compare with.
-    Bench,
 }
 
 impl Scope {
@@ -42,13 +40,23 @@ struct Package {
     present: fn() -> bool,
 }
 
-const PACKAGES: [Package; 8] = [
+const PACKAGES: [Package; 12] = [
     // The linker of every Rust program, and the compiler of the TLS library's C code.
     Package { name: "gcc", scope: Scope::Build, present: || finds("cc") },
     Package { name: "libc6-dev", scope: Scope::Build, present: || has_c_headers() },
     // A registry on loopback and the other implementation of signatures, for the tests of distribution.
     Package { name: "docker-registry", scope: Scope::Tests, present: || finds("docker-registry") },
     Package { name: "minisign", scope: Scope::Tests, present: || finds("minisign") },
+    // A container runtime as nodes have it, and the plugins of the CNI project: to be chained with, and compared with.
+    Package { name: "containerd", scope: Scope::Tests, present: || finds("containerd") },
+    Package { name: "runc", scope: Scope::Tests, present: || finds("runc") },
+    Package {
+        name: "containernetworking-plugins",
+        scope: Scope::Tests,
+        present: || Path::new("/usr/lib/cni/ptp").exists(),
+    },
+    // Reads the metrics of a node, and checks them, the alerts and the dashboard.
+    Package { name: "prometheus", scope: Scope::Tests, present: || finds("prometheus") && finds("promtool") },
     Package { name: "iproute2", scope: Scope::Nodes, present: || finds("ip") },
     Package { name: "nftables", scope: Scope::Nodes, present: || finds("nft") },
     Package { name: "iputils-ping", scope: Scope::Nodes, present: || finds("ping") },
@@ -60,11 +68,13 @@ const PACKAGES: [Package; 8] = [
     },
 ];
 
-const BENCH_PACKAGES: [Package; 1] = [Package {
-    name: "containernetworking-plugins",
-    scope: Scope::Bench,
-    present: || Path::new("/usr/lib/cni/ptp").exists(),
-}];
+/// Packages that bring a service; the tests start their own, and a service would listen to the network or look after
+/// pods that nobody wants.
+const SERVICES: [(&str, &str); 3] = [
+    ("containerd", "containerd.service"),
+    ("docker-registry", "docker-registry.service"),
+    ("prometheus", "prometheus.service"),
+];
 
 /// Installs what `scope` needs and the machine lacks; fails with the command to type where it may not.
 pub(crate) fn run_setup(workspace: &Workspace, scope: Scope) -> Result<()> {
@@ -164,7 +174,7 @@ fn channel(workspace: &Workspace) -> Result<String> {
 
 /// Installs those packages of `scope` that are missing.
 fn install_packages(scope: Scope) -> Result<Option<String>> {
-    let wanted = PACKAGES.iter().chain(&BENCH_PACKAGES).filter(|package| is_in(package.scope, scope));
+    let wanted = PACKAGES.iter().filter(|package| is_in(package.scope, scope));
     let missing: Vec<&str> =
         wanted.filter(|package| !(package.present)()).map(|package| package.name).collect();
     install(&missing)
@@ -186,9 +196,10 @@ pub(crate) fn install(missing: &[&str]) -> Result<Option<String>> {
         return Ok(Some(format!("sudo apt-get update && sudo {install}")));
     }
     println!("==> {install}");
-    if missing.contains(&"docker-registry") && Path::new("/run/systemd/system").is_dir() {
-        // The tests start their own on loopback; as a service it would listen to the network.
-        run(Command::new("systemctl").args(["mask", "docker-registry.service"]).stdin(Stdio::null()))?;
+    if Path::new("/run/systemd/system").is_dir() {
+        for (_, service) in SERVICES.iter().filter(|(package, _)| missing.contains(package)) {
+            run(Command::new("systemctl").args(["mask", service]).stdin(Stdio::null()))?;
+        }
     }
     run(apt().args(["update", "-qq"]))?;
     run(apt().args(["install", "-y", "-qq", "--no-install-recommends"]).args(missing))?;
@@ -199,8 +210,7 @@ fn is_in(needed_by: Scope, scope: Scope) -> bool {
     match needed_by {
         Scope::Build => true,
         Scope::Nodes => scope != Scope::Build,
-        Scope::Tests => matches!(scope, Scope::Tests | Scope::Bench),
-        Scope::Bench => scope == Scope::Bench,
+        Scope::Tests => scope == Scope::Tests,
     }
 }
 
@@ -224,9 +234,7 @@ mod tests {
     fn building_needs_no_packages_for_nodes() {
         assert!(is_in(Scope::Build, Scope::Build));
         assert!(!is_in(Scope::Nodes, Scope::Build));
-        assert!(is_in(Scope::Nodes, Scope::Bench));
+        assert!(is_in(Scope::Nodes, Scope::Tests));
         assert!(!is_in(Scope::Tests, Scope::Nodes));
-        assert!(is_in(Scope::Tests, Scope::Bench));
-        assert!(!is_in(Scope::Bench, Scope::Nodes));
     }
 }

@@ -16,7 +16,7 @@ use toml_edit::{DocumentMut, InlineTable, Item, Table, value};
 
 use super::patience::{wait_for, wait_for_exit};
 use super::policy::Chosen;
-use crate::lab_command::{node_settings, ourselves, ourselves_inside};
+use crate::lab_command::{node_settings, ourselves_inside};
 
 /// How long a daemon may take until it could serve an ADD at once.
 const READY: Duration = Duration::from_secs(20);
@@ -126,7 +126,9 @@ impl Node {
     }
 
     fn ask(&self, words: &[&str]) -> Result<String> {
-        let output = ourselves()?.args(words).arg("--socket").arg(self.socket()).output();
+        // From the node itself: the daemon answers nobody else.
+        let mut asking = ourselves_inside(self.namespace(), words)?;
+        let output = asking.arg("--socket").arg(self.socket()).output();
         let output = output.with_context(|| format!("run `enid {}`", words.join(" ")))?;
         ensure!(
             output.status.success(),

@@ -140,13 +140,13 @@ impl Node {
         let config = Config { cooldown: COOLDOWN, ..Config::default() };
         let mut sim = SimNode::start(ec2, instance, config, components.clone(), BEGIN)?;
         if !sim.settle(WITHIN) {
-            bail!("{name} does not settle: {:?}", sim.state().pool_status());
+            bail!("{name} does not settle: {:?}", sim.state().pool_status(sim.now()));
         }
         Ok(Self { name, components, sim, pods: Vec::new() })
     }
 
     fn pool(&self) -> String {
-        let pool = self.sim.state().pool_status();
+        let pool = self.sim.state().pool_status(self.sim.now());
         format!(
             "{} addresses: {} bound, {} free, {} cooling",
             pool.total, pool.bound, pool.free, pool.cooling
@@ -163,7 +163,10 @@ impl Node {
         let waited = self.sim.now().since(begun);
         match self.sim.answer(ticket) {
             Some(Answer::Added(holder)) => self.pods.push((pod.to_owned(), holder.wiring.key(), waited)),
-            other @ (Some(Answer::Deleted | Answer::TryLater(_) | Answer::Refused(_)) | None) => {
+            other @ (Some(
+                Answer::Deleted | Answer::Collected { .. } | Answer::TryLater(_) | Answer::Refused(_),
+            )
+            | None) => {
                 bail!("ADD of {pod} on {}: {other:?}", self.name)
             }
         }
@@ -190,7 +193,7 @@ impl Node {
             shown(settings),
             self.pool()
         ));
-        let now = u64::from(self.sim.state().pool_status().total);
+        let now = u64::from(self.sim.state().pool_status(self.sim.now()).total);
         ledger.check_equal("addresses on the node's ENIs", &total, &now);
         Ok(())
     }
@@ -201,17 +204,20 @@ impl Node {
             self.sim.pass(Duration::from_millis(1));
             match self.sim.answer(ticket) {
                 Some(Answer::Deleted) => {}
-                other @ (Some(Answer::Added(_) | Answer::TryLater(_) | Answer::Refused(_)) | None) => {
+                other @ (Some(
+                    Answer::Added(_) | Answer::Collected { .. } | Answer::TryLater(_) | Answer::Refused(_),
+                )
+                | None) => {
                     bail!("DEL of {pod} on {}: {other:?}", self.name)
                 }
             }
         }
         ledger.note(format!("{} right after: {}", self.name, self.pool()));
-        let cooling = usize::try_from(self.sim.state().pool_status().cooling)?;
+        let cooling = usize::try_from(self.sim.state().pool_status(self.sim.now()).cooling)?;
         ledger.check_equal(&format!("{}: addresses that cool down", self.name), &self.pods.len(), &cooling);
         self.sim.pass(COOLDOWN + Duration::from_secs(1));
         self.sim.settle(WITHIN);
-        let pool = self.sim.state().pool_status();
+        let pool = self.sim.state().pool_status(self.sim.now());
         ledger.note(format!("{} {} s later: {}", self.name, COOLDOWN.as_secs() + 1, self.pool()));
         ledger.check_equal(
             &format!("{}: still cooling or bound", self.name),

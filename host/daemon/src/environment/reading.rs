@@ -154,6 +154,15 @@ pub(super) fn prefix_delegation(asked: &Asked<'_>) -> Reading {
     asked.with_flag(|prefixes| asked.setting(if prefixes { "prefix" } else { "secondary-ip" }))
 }
 
+/// Metrics are served unless somebody said otherwise.
+pub(super) fn no_metrics(asked: &Asked<'_>) -> Reading {
+    asked.with_flag(|off| if off { asked.setting("off") } else { Reading::AsUsual })
+}
+
+pub(super) fn no_sweep(asked: &Asked<'_>) -> Reading {
+    asked.with_flag(|off| asked.setting(!off))
+}
+
 pub(super) fn multi_nic(asked: &Asked<'_>) -> Reading {
     asked.with_flag(|every| asked.setting(if every { "every" } else { "default" }))
 }

@@ -30,9 +30,9 @@ const INSTALLER: &str = "enid installs nothing: its files are copied by whoever 
 const LOG_FILE: &str = "the daemon logs to standard error, and the service manager keeps it";
 const PLUGIN_LOG: &str =
     "the plugin keeps no log: its errors go to the runtime, everything else is the daemon's to log";
-const INTROSPECTION: &str =
-    "`enid status` and `enid explain` ask over the socket in node.runtime_dir; no port is opened";
-const METRICS_HELPER: &str = "it is the metrics helper's, which reads the incumbent's metrics";
+const INTROSPECTION: &str = "`enid status`, `enid explain` and `enid diff` ask over the socket in node.runtime_dir; no port tells of pods";
+const METRICS_HELPER: &str =
+    "it is the metrics helper's, which reads the incumbent's metrics; METRICS.md has their counterparts here";
 
 /// All of them, in the order of the incumbent's own documentation by and large.
 pub(super) const TABLE: &[Variable] = &[
@@ -120,9 +120,11 @@ pub(super) const TABLE: &[Variable] = &[
     ),
     stands("CLUSTER_NAME", &["node.cluster_name"], "", reading::text),
     nothing("CLUSTER_ENDPOINT", KUBERNETES),
-    nothing(
+    stands(
         "DISABLE_LEAKED_ENI_CLEANUP",
-        "nothing is swept: every ENI is in the journal before it is created, and found again after a restart",
+        &["pool.sweep"],
+        "true is false here; what this node itself creates it finds again after a restart either way",
+        reading::no_sweep,
     ),
     stands("ENABLE_MULTI_NIC", &["pool.network_cards"], "true is \"every\"", reading::multi_nic),
     stands("MANAGE_UNTAGGED_ENI", &["pool.manage_foreign_enis"], "", reading::flag),
@@ -193,7 +195,12 @@ pub(super) const TABLE: &[Variable] = &[
     nothing("AWS_VPC_K8S_EGRESS_V6_PLUGIN_LOG_FILE", PLUGIN_LOG),
     nothing("INTROSPECTION_BIND_ADDRESS", INTROSPECTION),
     nothing("DISABLE_INTROSPECTION", INTROSPECTION),
-    nothing("DISABLE_METRICS", "there are no metrics yet"),
+    stands(
+        "DISABLE_METRICS",
+        &["observe.listen"],
+        "true is \"off\", which takes /healthz and /readyz away as well",
+        reading::no_metrics,
+    ),
     stands("AWS_EC2_ENDPOINT", &["cloud.ec2_endpoint"], "it holds for every call to EC2", reading::text),
     stands(
         "HTTP_TIMEOUT",

@@ -70,6 +70,8 @@ fn variables_change_what_they_stand_for() {
         ("MAX_ENI", "100000", |s| s.pool.max_enis = Some(128)),
         ("ENABLE_PREFIX_DELEGATION", "true", |s| s.pool.mode = Mode::Prefix),
         ("ENABLE_PREFIX_DELEGATION", "false", |_| {}),
+        ("DISABLE_METRICS", "true", |s| s.observe.listen = None),
+        ("DISABLE_METRICS", "f", |_| {}),
         ("IP_COOLDOWN_PERIOD", "0", |s| s.pool.cooldown = std::time::Duration::ZERO),
         ("IP_COOLDOWN_PERIOD", " 30 ", |_| {}),
         ("AWS_MANAGE_ENIS_NON_SCHEDULABLE", "True", |s| s.pool.manage_enis_when_unschedulable = true),
@@ -88,6 +90,8 @@ fn variables_change_what_they_stand_for() {
         }),
         ("ADDITIONAL_ENI_TAGS", "{}", |_| {}),
         ("CLUSTER_NAME", "prod", |s| s.node.cluster_name = Some("prod".to_owned())),
+        ("DISABLE_LEAKED_ENI_CLEANUP", "true", |s| s.pool.sweep = false),
+        ("DISABLE_LEAKED_ENI_CLEANUP", "false", |_| {}),
         ("ENABLE_MULTI_NIC", "true", |s| s.pool.network_cards = Cards::Every),
         ("ENABLE_MULTI_NIC", "false", |_| {}),
         ("MANAGE_UNTAGGED_ENI", "false", |s| s.pool.manage_foreign_enis = false),
@@ -374,6 +378,7 @@ fn variables_at_their_defaults_change_nothing() {
         ("AWS_VPC_K8S_CNI_EXTERNALSNAT", "false"),
         ("ADDITIONAL_ENI_TAGS", "{}"),
         ("CLUSTER_NAME", ""),
+        ("DISABLE_METRICS", "false"),
         ("ENABLE_SUBNET_DISCOVERY", "true"),
     ];
     assert_eq!(in_force("", &set), [""; 0]);

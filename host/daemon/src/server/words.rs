@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use enid_core::event::{Answer, Refusal};
 use enid_core::ids::{Attachment, InvalidId};
+use enid_core::node::Readiness;
+use enid_core::report::WaitReason;
 use enid_core::wiring::{POD_GATEWAY_V6, PodLink, PodWiring, pod_gateway};
 use enid_engine::ports::{DatapathError, Macs, Wired};
 use enid_engine::run::Reply as Answered;
@@ -23,13 +25,44 @@ pub(super) fn invalid(error: &InvalidId) -> Reply {
     Reply::Failed(Failed::new(Code::InvalidEnvironment, error.to_string(), ""))
 }
 
-/// The engine is gone, or on its way.
+/// The engine is gone, or on its way: the next daemon serves the same call.
 pub(super) fn stopping() -> Reply {
-    Reply::Failed(Failed::new(
-        Code::TryAgainLater,
-        "the daemon is stopping",
-        "the next one serves the same call",
-    ))
+    let reason = WaitReason::Stopping;
+    Reply::Failed(Failed::new(Code::TryAgainLater, reason.to_string(), details(&reason)))
+}
+
+/// STATUS's answer. The reason is the same, to the letter, as that of an ADD that waits for it.
+pub(super) fn readiness(readiness: &Readiness) -> Reply {
+    let (code, message, reason) = match readiness {
+        // A node that carries all that it may is in order: the scheduler counts its pods.
+        Readiness::Ready | Readiness::Full { .. } => return Reply::Done,
+        Readiness::NotReady { reason: reason @ WaitReason::Stopping } => {
+            (Code::Unavailable, reason.to_string(), reason)
+        }
+        Readiness::NotReady { reason } => {
+            (Code::Unavailable, format!("no address for another pod: {reason}"), reason)
+        }
+        Readiness::Impaired { what, reason } => {
+            (Code::LimitedConnectivity, format!("{what}: {reason}"), reason)
+        }
+    };
+    Reply::Failed(Failed::new(code, message, details(reason)))
+}
+
+/// A reason for programs: a JSON object with `reason`.
+fn details(reason: &WaitReason) -> String {
+    // Words, numbers and enums: there is nothing in it that JSON could not say.
+    serde_json::to_string(reason).unwrap_or_default()
+}
+
+/// The same for what is no reason to wait for an address; `reason` never changes, and `hint` is for people.
+fn hinted(reason: &str, hint: &str) -> String {
+    serde_json::json!({ "reason": reason, "hint": hint }).to_string()
+}
+
+/// Something could not be looked at, so that nobody knows whether it differs.
+pub(super) fn unseen(why: &str) -> Reply {
+    Reply::Failed(Failed::new(Code::TryAgainLater, why, hinted("not-looked-at", "ask again")))
 }
 
 /// A document of the daemon's own.
@@ -68,26 +101,34 @@ pub(super) fn in_wire_words(answered: &Answered) -> Reply {
         Answered::Answer { answer: Answer::Added(_), wired: None | Some(Err(_)) } => {
             failed(Code::Internal, "the pod was wired without a word from the kernel".to_owned(), "")
         }
-        Answered::Answer { answer: Answer::Deleted, .. } => Reply::Done,
-        Answered::Answer { answer: Answer::TryLater(reason), .. } => failed(
-            Code::TryAgainLater,
-            format!("no address for the pod yet: {reason}"),
-            &serde_json::to_string(reason).unwrap_or_default(),
-        ),
+        Answered::Answer { answer: Answer::Deleted | Answer::Collected { .. }, .. } => Reply::Done,
+        Answered::Answer { answer: Answer::TryLater(reason), .. } => {
+            failed(Code::TryAgainLater, format!("no address for the pod yet: {reason}"), &details(reason))
+        }
         Answered::Answer { answer: Answer::Refused(refusal), wired } => {
-            let (code, advice) = match refusal {
-                Refusal::UnknownAttachment(_) => (Code::NotAttached, "it was never added, or was deleted"),
-                Refusal::AlreadyUnderWay(_) => (Code::TryAgainLater, "wait for the first call's answer"),
-                Refusal::DeletedMeanwhile(_) => (Code::TryAgainLater, "a DEL came while ADD was under way"),
+            let later = |reason, hint| (Code::TryAgainLater, hinted(reason, hint));
+            let (code, details) = match refusal {
+                Refusal::UnknownAttachment(_) => {
+                    (Code::NotAttached, "it was never added, or was deleted".to_owned())
+                }
+                Refusal::AlreadyUnderWay(_) => later("already-under-way", "wait for the first call's answer"),
+                Refusal::DeletedMeanwhile(_) => {
+                    later("deleted-meanwhile", "a DEL came while ADD was under way")
+                }
                 Refusal::Kernel { .. } => {
-                    (kernel_code(wired.as_ref()), "nothing of it was left in the kernel")
+                    (kernel_code(wired.as_ref()), "nothing of it was left in the kernel".to_owned())
                 }
+                Refusal::Unseen { .. } => later("not-looked-at", "the next GC finds a kernel that can be"),
+                Refusal::NotCollected { .. } => (
+                    Code::Kernel,
+                    hinted("not-collected", "the next GC tries again, and so does the DEL of each"),
+                ),
                 Refusal::Journal { .. } => {
-                    (Code::TryAgainLater, "make room on the file system of node.runtime_dir")
+                    later("journal", "make room on the file system of node.runtime_dir")
                 }
-                Refusal::QueueFull { .. } => (Code::TryAgainLater, "the node is short of addresses"),
+                Refusal::QueueFull { .. } => later("queue-full", "the node is short of addresses"),
             };
-            failed(code, refusal.to_string(), advice)
+            failed(code, refusal.to_string(), &details)
         }
         Answered::Checked(drifts) if drifts.is_empty() => Reply::Checked,
         Answered::Checked(drifts) => {
@@ -183,7 +224,7 @@ mod tests {
     fn reply(first: PodLink, further: Vec<PodLink>, wired: usize) -> Reply {
         let attachment = attachment("c1", "enid", "eth0").unwrap();
         let wiring = PodWiring { first, further };
-        let holder = Holder { attachment, pod: None, wiring, asked: Timestamp(0) };
+        let holder = Holder { attachment, pod: None, netns: None, wiring, asked: Timestamp(0) };
         let answer = Answer::Added(Box::new(holder));
         in_wire_words(&Answered::Answer { answer, wired: Some(Ok(Wired(vec![macs(); wired]))) })
     }
@@ -249,6 +290,67 @@ mod tests {
         for wired in [0, 1, 3] {
             let reply = reply(link(0, "10.0.1.7"), vec![link(1, "10.0.2.9")], wired);
             assert!(matches!(&reply, Reply::Failed(failed) if failed.code == Code::Internal.number()));
+        }
+    }
+
+    fn refused(refusal: Refusal) -> Failed {
+        let answered = Answered::Answer { answer: Answer::Refused(refusal), wired: None };
+        let Reply::Failed(failed) = in_wire_words(&answered) else { panic!("not a failure") };
+        failed
+    }
+
+    fn reason_in(failed: &Failed) -> String {
+        let details: serde_json::Value = serde_json::from_str(&failed.details).unwrap();
+        details["reason"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn whoever_is_to_try_again_is_told_a_reason_that_a_program_reads() {
+        let whose = || attachment("c1", "enid", "eth0").unwrap();
+        for (refusal, reason) in [
+            (Refusal::AlreadyUnderWay(whose()), "already-under-way"),
+            (Refusal::DeletedMeanwhile(whose()), "deleted-meanwhile"),
+            (Refusal::Journal { why: "disk full".to_owned() }, "journal"),
+            (Refusal::QueueFull { waiting: 5000 }, "queue-full"),
+        ] {
+            let failed = refused(refusal);
+            assert_eq!((failed.code, reason_in(&failed).as_str()), (11, reason));
+        }
+        let Reply::Failed(failed) = stopping() else { panic!("not a failure") };
+        assert_eq!((failed.code, reason_in(&failed).as_str()), (11, "stopping"));
+        let waits = Answer::TryLater(WaitReason::MaxPods { max_pods: 9 });
+        let Reply::Failed(failed) = in_wire_words(&Answered::Answer { answer: waits, wired: None }) else {
+            panic!("not a failure")
+        };
+        assert_eq!(failed.details, r#"{"reason":"max-pods","max_pods":9}"#);
+    }
+
+    #[test]
+    fn what_gc_left_over_is_an_error_and_what_it_kept_is_not() {
+        let failed = refused(Refusal::NotCollected { failed: 2, why: "busy".to_owned() });
+        assert_eq!((failed.code, reason_in(&failed).as_str()), (105, "not-collected"));
+        let kept = vec![(attachment("c1", "enid", "eth0").unwrap(), enid_core::report::Quarantine::Young)];
+        let answer = Answer::Collected { released: 3, kept };
+        assert_eq!(in_wire_words(&Answered::Answer { answer, wired: None }), Reply::Done);
+    }
+
+    #[test]
+    fn status_fails_when_no_pod_could_be_added_and_not_when_none_may() {
+        let reason = WaitReason::SubnetsExhausted { subnet: "subnet-1".parse().unwrap() };
+        for (state, code) in [
+            (Readiness::Ready, None),
+            (Readiness::Full { reason: WaitReason::MaxPods { max_pods: 9 } }, None),
+            (Readiness::NotReady { reason: reason.clone() }, Some(50)),
+            (Readiness::Impaired { what: "pods have no rules".to_owned(), reason }, Some(51)),
+        ] {
+            match (readiness(&state), code) {
+                (Reply::Done, None) => {}
+                (Reply::Failed(failed), Some(code)) => {
+                    assert_eq!((failed.code, reason_in(&failed).as_str()), (code, "subnets-exhausted"));
+                    assert!(failed.message.contains("subnet-1"), "{failed:?}");
+                }
+                (reply, _) => panic!("{state:?}: {reply:?}"),
+            }
         }
     }
 

@@ -250,6 +250,23 @@ impl<'d> Section<'_, 'd> {
         parsed
     }
 
+    /// A number with or without a fraction that `parse` accepts; `allowed` says which.
+    pub(super) fn fraction<T>(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+        parse: impl FnOnce(f64) -> Option<T>,
+    ) -> Option<T> {
+        let entry = self.take(key)?;
+        let number = entry.value.as_float().and_then(|float| float.as_str().parse().ok());
+        let whole = || i32::try_from(integer_of(entry.value)?).ok().map(f64::from);
+        let parsed = number.or_else(whole).and_then(parse);
+        if parsed.is_none() {
+            self.refuse(key, &entry, allowed);
+        }
+        parsed
+    }
+
     /// `true` or `false`.
     pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
         self.flag_if(key, "true or false", |_| true)

@@ -29,6 +29,21 @@ pub struct Node {
     pub unschedulable: bool,
     /// Labels of the node, in Kubernetes' form, at most 64: they choose its ENIConfig. Default: none.
     pub labels: BTreeMap<String, String>,
+    /// How the daemon is kept from what it does not need. Default [`Confinement::Enforced`].
+    pub confinement: Confinement,
+}
+
+/// How the daemon is kept from what it does not need: capabilities, and system calls that are not on its list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Confinement {
+    /// Capabilities are given up; other system calls fail.
+    #[default]
+    Enforced,
+    /// Capabilities are given up; other system calls are written to the kernel's log: to find what is missing where a
+    /// kernel or a library makes others.
+    Logged,
+    /// Neither: whoever starts the daemon sees to it.
+    Off,
 }
 
 impl Default for Node {
@@ -40,6 +55,7 @@ impl Default for Node {
             strategy_dir: None,
             unschedulable: false,
             labels: BTreeMap::new(),
+            confinement: Confinement::default(),
         }
     }
 }
@@ -65,6 +81,14 @@ impl Node {
             }),
             unschedulable: section.flag("unschedulable").unwrap_or(default.unschedulable),
             labels: read_labels(section),
+            confinement: section
+                .text("confinement", "\"enforced\", \"logged\" or \"off\"", |word| match word {
+                    "enforced" => Some(Confinement::Enforced),
+                    "logged" => Some(Confinement::Logged),
+                    "off" => Some(Confinement::Off),
+                    _ => None,
+                })
+                .unwrap_or_default(),
         }
     }
 }

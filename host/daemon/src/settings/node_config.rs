@@ -7,12 +7,13 @@ use super::{Network, Settings};
 
 /// What decisions about a node in `zone` depend on.
 pub(crate) fn node_config(settings: &Settings, zone: &str) -> Config {
-    let Settings { node, pool, network, .. } = settings;
+    let Settings { node, budget, pool, network, .. } = settings;
     Config {
         mode: pool.mode,
         families: network.families,
         egress: network.egress,
         cooldown: pool.cooldown,
+        gc_grace: pool.gc_grace,
         wait: pool.wait,
         max_enis: pool.max_enis,
         max_pods: node.max_pods,
@@ -29,6 +30,8 @@ pub(crate) fn node_config(settings: &Settings, zone: &str) -> Config {
         manage_foreign: pool.manage_foreign_enis,
         cordoned: node.unschedulable && !pool.manage_enis_when_unschedulable,
         kernel: kernel_config(network),
+        budget: budget.config(),
+        sweep: pool.sweep,
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Pool {
     /// How long an address rests after its pod is gone, in seconds. Default 30: time for other nodes and
     /// load balancers to forget the pod before its address means another one.
     pub cooldown: Duration,
+    /// How old a pod must be before a GC that does not list it takes its addresses, in seconds. Default 60: a list may be
+    /// older than the pod.
+    pub gc_grace: Duration,
     /// How long an ADD waits for supply before it fails with its reason, in seconds. Default 60: an ENI takes
     /// some 20 to appear. Stay below the plugin's own patience (`timeout_secs` in the network configuration,
     /// 90 unless said otherwise), or the runtime never sees the reason.
@@ -40,6 +43,9 @@ pub struct Pool {
     /// Whether ENIs that somebody else attached may carry pods, unless they are tagged
     /// `node.k8s.amazonaws.com/no_manage`. Default true, as the incumbent has it.
     pub manage_foreign_enis: bool,
+    /// Whether ENIs of the cluster that were created for pods and that nobody owns any more are deleted, also those of
+    /// nodes that are gone. Default true: nobody else would, and they cost addresses.
+    pub sweep: bool,
     /// Whether ENIs come and go on a node that takes no new pods. Default false: it is probably about to end.
     pub manage_enis_when_unschedulable: bool,
 }
@@ -51,11 +57,13 @@ impl Default for Pool {
             provisioning: Provisioning::Full,
             max_enis: None,
             cooldown: Duration::from_secs(30),
+            gc_grace: Duration::from_secs(60),
             wait: Duration::from_secs(60),
             subnet_discovery: true,
             security_groups: Vec::new(),
             network_cards: Cards::Default,
             manage_foreign_enis: true,
+            sweep: true,
             manage_enis_when_unschedulable: false,
         }
     }
@@ -71,6 +79,7 @@ impl Pool {
                 .unwrap_or(default.provisioning),
             max_enis: section.integer("max_enis", 1..=128, "ENIs").map(narrow),
             cooldown: secs(section, "cooldown_secs", 0..=3600, default.cooldown),
+            gc_grace: secs(section, "gc_grace_secs", 0..=3600, default.gc_grace),
             wait: secs(section, "wait_secs", 0..=110, default.wait),
             subnet_discovery: section.flag("subnet_discovery").unwrap_or(default.subnet_discovery),
             security_groups: security_groups(section).unwrap_or(default.security_groups),
@@ -78,6 +87,7 @@ impl Pool {
                 .text("network_cards", "\"default\" or \"every\"", cards)
                 .unwrap_or(default.network_cards),
             manage_foreign_enis: section.flag("manage_foreign_enis").unwrap_or(default.manage_foreign_enis),
+            sweep: section.flag("sweep").unwrap_or(default.sweep),
             manage_enis_when_unschedulable: section
                 .flag("manage_enis_when_unschedulable")
                 .unwrap_or(default.manage_enis_when_unschedulable),

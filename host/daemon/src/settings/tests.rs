@@ -10,8 +10,11 @@ use enid_policy_wasm::runtime::Place as Isolation;
 use super::*;
 
 mod address_modes;
+mod budget;
 mod custom_networks;
 mod in_force;
+mod noise;
+mod observe;
 
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 const KEY: &str = "RWRFWEFNUExFIZWIS82QezMSW0lp5N1RYAN2S4ki+xu/+M2XfZhoNb7t";
@@ -107,8 +110,8 @@ fn all_problems_are_reported_together_in_the_order_of_lines() {
     assert_eq!(
         lines[2],
         "/etc/enid/enid.toml:4: pool.warm: there is no such setting; here may be mode, provisioning, max_enis, \
-         cooldown_secs, wait_secs, subnet_discovery, security_groups, network_cards, manage_foreign_enis, \
-         manage_enis_when_unschedulable"
+         cooldown_secs, gc_grace_secs, wait_secs, subnet_discovery, security_groups, network_cards, manage_foreign_enis, \
+         sweep, manage_enis_when_unschedulable"
     );
     assert!(lines[3].ends_with("nodes: there is no such setting; did you mean `node`?"), "{}", lines[3]);
 }

@@ -1,5 +1,6 @@
 //! How pods get their addresses, and what may reach them.
 
+use enid_core::budget::BudgetConfig;
 use enid_core::limits::Mode;
 use enid_core::node::{Cards, Config, CustomNetworking, KernelConfig, Provisioning};
 use enid_core::wiring::{Families, SnatPorts};
@@ -49,13 +50,14 @@ fn network_cards_are_the_default_one_or_every() {
 
 #[test]
 fn flags_of_the_pool_are_flags() {
-    let keys = ["subnet_discovery", "manage_foreign_enis", "manage_enis_when_unschedulable"];
+    let keys = ["subnet_discovery", "manage_foreign_enis", "sweep", "manage_enis_when_unschedulable"];
     for key in keys {
         assert_eq!(not_allowed(&format!("[pool]\n{key} = 'yes'")).0, format!("pool.{key}"));
     }
     let all: String = keys.map(|key| format!("{key} = false\n")).concat();
     let pool = valid(&format!("[pool]\n{all}")).pool;
-    assert!(!pool.subnet_discovery && !pool.manage_foreign_enis && !pool.manage_enis_when_unschedulable);
+    assert!(!pool.subnet_discovery && !pool.manage_foreign_enis && !pool.sweep);
+    assert!(!pool.manage_enis_when_unschedulable);
 }
 
 #[test]
@@ -167,21 +169,27 @@ fn labels_have_kubernetes_form() {
 
 #[test]
 fn decisions_depend_on_every_setting_that_is_about_them() {
-    assert_eq!(node_config(&Settings::default(), "z"), Config::default());
+    // How many nodes there are is more than a node by itself can know.
+    let of_a_cluster = BudgetConfig { nodes: 10, ..BudgetConfig::default() };
+    assert_eq!(
+        node_config(&Settings::default(), "z"),
+        Config { budget: of_a_cluster.clone(), ..Config::default() }
+    );
     let settings = valid(
         "[node]\ncluster_name = 'prod'\nmax_pods = 20\nunschedulable = true\n\
-         [pool]\nmode = 'prefix'\nprovisioning = 'look-only'\nmax_enis = 3\ncooldown_secs = 1\nwait_secs = 2\n\
-         subnet_discovery = false\nsecurity_groups = ['sg-1']\nnetwork_cards = 'every'\nmanage_foreign_enis = false\n\
+         [pool]\nmode = 'prefix'\nprovisioning = 'look-only'\nmax_enis = 3\ncooldown_secs = 1\ngc_grace_secs = 3\nwait_secs = 2\n\
+         subnet_discovery = false\nsecurity_groups = ['sg-1']\nnetwork_cards = 'every'\nmanage_foreign_enis = false\nsweep = false\n\
          [network]\nip_family = 'ipv6'\nmtu = 1500\npod_mtu = 1400\nveth_prefix = 'pod'\nexternal_snat = true\n\
          snat_ports = 'none'\nexclude_snat_cidrs = ['10.8.0.0/16']\nexternal_service_cidrs = ['10.9.0.0/16']\n\
          node_port = false\nconnmark = 1\ningress = 'cluster'\ncluster_cidrs = ['10.7.0.0/16']\n\
-         [tags]\nteam = 'net'\n",
+         [tags]\nteam = 'net'\n[budget]\nshare = 0.1\n",
     );
     let expected = Config {
         mode: Mode::Prefix,
         families: Families::Ipv6,
         egress: true,
         cooldown: Duration::from_secs(1),
+        gc_grace: Duration::from_secs(3),
         wait: Duration::from_secs(2),
         max_enis: Some(3),
         max_pods: Some(20),
@@ -206,6 +214,8 @@ fn decisions_depend_on_every_setting_that_is_about_them() {
             external_services: vec!["10.9.0.0/16".parse().unwrap()],
             ingress: Some(vec!["10.7.0.0/16".parse().unwrap()]),
         },
+        budget: BudgetConfig { share_milli: 100, ..of_a_cluster },
+        sweep: false,
     };
     assert_eq!(node_config(&settings, "z"), expected);
 }
