@@ -12,7 +12,8 @@ use serde_json::Value;
 pub struct Kernel(NetNs);
 
 impl Kernel {
-    pub(crate) fn of(namespace: &NetNs) -> Self {
+    /// The network of `namespace`.
+    pub fn of(namespace: &NetNs) -> Self {
         Self(namespace.clone())
     }
 

@@ -6,17 +6,20 @@
 //!
 //! Map: [`program`] what is under test · [`lab`] a VPC of the test's own · [`node`] one node of it and its
 //! questions · [`settings`] its `enid.toml` · [`daemon`] its process · [`pod`] a sandbox · [`plugin`] CNI calls ·
-//! [`kernel`] what the kernel has · [`traffic`] who reaches whom, and is seen as whom · [`heartbeat`] traffic
-//! that notices every gap · [`patience`] waiting with deadlines.
+//! [`containerd`] a runtime that makes both itself · [`libcni`] the library of runtimes · [`kernel`] what the kernel has · [`metrics`] what is seen over HTTP · [`traffic`] who reaches whom,
+//! and is seen as whom · [`heartbeat`] traffic that notices every gap · [`patience`] waiting with deadlines.
 //!
 //! Needs root, iproute2, nftables, and what `cargo xtask demo` builds: `enid`, `enid-cni` and the shipped
 //! strategies, in the directory above the test programs'.
 #![expect(clippy::unwrap_used, reason = "a test that cannot arrange its world fails")]
 
+pub mod containerd;
 pub mod daemon;
 pub mod heartbeat;
 pub mod kernel;
 pub mod lab;
+pub mod libcni;
+pub mod metrics;
 pub mod node;
 pub mod patience;
 pub mod plugin;

@@ -1,6 +1,8 @@
 //! A node of the lab: its files, the questions an operator asks it, and what its runtime asks the plugin.
 
 use std::fs::{self, File};
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -90,8 +92,13 @@ impl Node {
 
     /// `enid run` in the node's namespace, which ends with the calling thread.
     pub(crate) fn command(&self) -> Command {
+        self.command_of(&enid())
+    }
+
+    /// The same with another copy of the program.
+    fn command_of(&self, program: &Path) -> Command {
         let mut command = Command::new(enid());
-        command.args(["lab", "enter", self.namespace().name(), "--"]).arg(enid());
+        command.args(["lab", "enter", self.namespace().name(), "--"]).arg(program);
         command.args(["run", "--config"]).arg(&self.settings_file);
         command.env_remove("ENID_LOG").envs(client_environment()).env_remove("AWS_ENDPOINT_URL_EC2");
         command.stdin(Stdio::null());
@@ -101,6 +108,11 @@ impl Node {
     /// Starts the daemon and waits until it serves its socket.
     pub fn start(&self) -> Daemon {
         Daemon::start(self, self.command())
+    }
+
+    /// The same from another copy of the program.
+    pub fn start_from(&self, program: &Path) -> Daemon {
+        Daemon::start(self, self.command_of(program))
     }
 
     /// The same with variables in its environment.
@@ -138,7 +150,7 @@ impl Node {
     /// `enid status`, in a form that does not fail while no daemon runs.
     pub fn try_status(&self) -> Result<Value, String> {
         let socket = self.socket();
-        let ended = run_enid(&["status", "--output", "json", "--socket", socket.to_str().unwrap()]);
+        let ended = self.enid(&["status", "--output", "json", "--socket", socket.to_str().unwrap()]);
         if ended.code == Some(0) {
             Ok(serde_json::from_str(&ended.stdout).unwrap())
         } else {
@@ -159,10 +171,20 @@ impl Node {
         status["pool"][what].as_u64().unwrap_or_else(|| panic!("no pool.{what} in {status}"))
     }
 
-    /// Runs `enid` with the node's socket.
+    /// A connection to the daemon from its own node.
+    pub fn connect(&self) -> io::Result<UnixStream> {
+        self.namespace().inside(|| UnixStream::connect(self.socket())).unwrap()
+    }
+
+    /// Runs `enid` on the node: its daemon answers nobody who is elsewhere.
+    pub fn enid(&self, words: &[&str]) -> Ended {
+        self.namespace().inside(|| run_enid(words)).unwrap()
+    }
+
+    /// Runs `enid` on the node, with its socket.
     pub fn ask(&self, words: &[&str]) -> Ended {
         let socket = self.socket();
         let all: Vec<&str> = words.iter().copied().chain(["--socket", socket.to_str().unwrap()]).collect();
-        run_enid(&all)
+        self.enid(&all)
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use enid_vpc_lab::namespace::NetNs;
 use serde_json::{Value, json};
 
 use crate::node::Node;
@@ -97,6 +98,11 @@ impl Call {
 
     /// Executes the plugin in the namespace of `node`, where its runtime is.
     pub fn run(&self, node: &Node) -> Ended {
+        self.run_in(node.namespace())
+    }
+
+    /// Executes the plugin in any namespace.
+    pub fn run_in(&self, namespace: &NetNs) -> Ended {
         let input = self.stdin.clone().unwrap_or_else(|| self.config.to_string().into_bytes());
         let copy = self.user.map(|_| OpenCopy::of(&program::plugin()));
         let program = copy.as_ref().map_or_else(program::plugin, |copy| copy.program.clone());
@@ -112,7 +118,7 @@ impl Call {
             let _refused = child.stdin.take().unwrap().write_all(&input);
             child.wait_with_output().unwrap()
         };
-        node.namespace().inside(exec).unwrap().into()
+        namespace.inside(exec).unwrap().into()
     }
 
     /// The document of a success.

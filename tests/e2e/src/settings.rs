@@ -140,7 +140,7 @@ impl fmt::Display for Settings {
             writeln!(f, "max_pods = {max_pods}")?;
         }
         writeln!(f, "[cloud]\nregion = \"eu-lab-1\"\nec2_endpoint = {ec2:?}\nimds_endpoint = {imds:?}")?;
-        writeln!(f, "timeout_secs = 3")?;
+        writeln!(f, "timeout_secs = 3\n[budget]\nnodes = 1")?;
         writeln!(f, "[pool]\ncooldown_secs = {cooldown_secs}\nwait_secs = {wait_secs}")?;
         if !pool.is_empty() {
             writeln!(f, "{pool}")?;

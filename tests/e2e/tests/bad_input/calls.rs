@@ -2,7 +2,6 @@
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use e2e::lab::Lab;
@@ -125,7 +124,7 @@ fn an_interface_that_is_there_already_is_not_taken_over() {
 
 /// What the daemon answers to raw bytes until it hangs up or falls silent.
 fn answer_to(node: &Node, bytes: &[u8]) -> io::Result<String> {
-    let mut stream = UnixStream::connect(node.socket())?;
+    let mut stream = node.connect()?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     // A daemon that refuses early closes its end.
     let _refused = stream.write_all(bytes);
@@ -163,7 +162,7 @@ fn garbage_on_the_socket_ends_its_connection_and_nothing_else() {
     // Half a request holds up nobody else.
     let mut halves = Vec::new();
     for _ in 0..50 {
-        let mut half = UnixStream::connect(node.socket()).unwrap();
+        let mut half = node.connect().unwrap();
         half.write_all(&[40, 0, 0]).unwrap();
         halves.push(half);
     }

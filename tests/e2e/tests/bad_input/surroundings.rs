@@ -166,7 +166,7 @@ fn a_damaged_journal_is_refused_and_an_unfinished_line_is_not() {
 
     // A crash in the middle of a write.
     let mut torn = good;
-    torn.extend(b"00000000 [{\"kind\":\"rele");
+    torn.extend(b"00000000 00000040 [{\"kind\":\"rele");
     fs::write(&journal, torn).unwrap();
     let daemon = node.start();
     daemon.wait_for_log(&["WARN", "unfinished last line"]);

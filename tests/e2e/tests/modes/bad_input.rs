@@ -125,6 +125,8 @@ fn settings_that_cannot_be_are_refused_while_pods_run_and_touch_none() {
     let usual = node.settings();
     let m5 = Running::start(node, &usual);
     let pods: Vec<Placed> = m5.pods(&lab, 3);
+    // An ENI that the warm pool asked for may be on its way.
+    lab.calls_at_rest();
     let (rules, picture) = (m5.node.kernel().ruleset(), m5.node.kernel().picture());
     let mut wrong = impossible(&usual);
     wrong.push((usual.clone().pool("mode = \"prefix\""), vec!["pool.mode = \"prefix\" on m4.large"]));

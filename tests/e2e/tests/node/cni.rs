@@ -204,7 +204,7 @@ fn only_root_may_use_the_socket() {
     assert_eq!(failure.code, 109, "{failure:?}");
     assert!(failure.message.contains("root only"), "{failure:?}");
     let log = node.log();
-    assert!(log.contains("turned away") && log.contains(&format!("uid={NOBODY}")), "{log}");
+    assert!(log.contains("turned away") && log.contains(&format!("user {NOBODY}")), "{log}");
     assert_eq!(node.pool("bound"), 0);
     node.add(&pod);
 }

@@ -116,7 +116,9 @@ fn a_lab_by_hand_runs_the_daemon_as_its_hints_say_and_takes_it_away() {
         .unwrap();
     let socket = lab.base.join(&lab.name).join("node-m5/enid.sock");
     wait_for("the daemon is ready", GROWTH, || {
-        let status = run_enid(&["status", "--socket", socket.to_str().unwrap()]);
+        let ask =
+            ["node-m5", "--", program.to_str().unwrap(), "status", "--socket", socket.to_str().unwrap()];
+        let status = lab.run(&[&["exec"][..], &ask].concat());
         if status.stdout.contains("served at once") { Ok(()) } else { Err(format!("{status:?}")) }
     });
     let status = lab.run(&["status"]).ok();
