@@ -20,7 +20,8 @@ use crate::time::Timestamp;
 const PERIOD: Duration = Duration::from_secs(600);
 /// A node that knows no cluster looks once, this long after its start, for what it left behind itself.
 const FIRST: Duration = Duration::from_secs(120);
-/// How old an ENI must be: its node may yet be about to attach it, and clocks differ.
+/// How long this daemon must have seen an ENI attached to nothing: its node may yet be about to attach it. What its tags say
+/// of its age is another clock's word.
 const OWNERLESS_AFTER: Duration = Duration::from_secs(900);
 /// ENIs that one sweep deletes at most; the next goes on.
 const MAX_SWEPT: usize = 32;
@@ -42,7 +43,7 @@ pub(super) struct Sweep {
     found: VecDeque<EniId>,
     /// When EC2 was asked for those.
     found_at: Timestamp,
-    /// Since when an ENI that does not say when it was created has been seen unattached.
+    /// Since when ENIs have been seen attached to nothing.
     since: BTreeMap<EniId, Timestamp>,
     swept: u64,
 }
@@ -160,22 +161,23 @@ impl NodeState {
                     if self.is_owned(orphan) {
                         continue;
                     }
-                    let created = match orphan.created {
-                        Some(created) => created,
+                    let first = match self.sweep.since.get(&orphan.id) {
+                        Some(first) => *first,
                         None if self.sweep.since.len() < MAX_SWEPT => {
-                            *self.sweep.since.entry(orphan.id.clone()).or_insert(now)
+                            self.sweep.since.insert(orphan.id.clone(), now);
+                            now
                         }
                         None => now,
                     };
-                    if now.since(created) >= OWNERLESS_AFTER {
+                    let young = orphan.created.is_some_and(|created| now.since(created) < OWNERLESS_AFTER);
+                    if now.since(first) >= OWNERLESS_AFTER && !young {
                         found.push(orphan.id.clone());
                     } else {
-                        // Nobody else knows since when it has been there.
-                        again |= alone || orphan.created.is_none();
+                        // Nobody else remembers since when it has been there.
+                        again = true;
                     }
                 }
-                again |= found.len() > MAX_SWEPT;
-                self.sweep.found = found.into_iter().take(MAX_SWEPT).collect();
+                self.sweep.found = found.into_iter().collect();
                 if again || alone && !self.sweep.found.is_empty() {
                     self.sweep.due = self.sweep.due.min(now + OWNERLESS_AFTER);
                 }
