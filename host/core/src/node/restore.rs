@@ -66,7 +66,7 @@ impl NodeState {
         // What is restored was so before anybody looks.
         let before = now - Duration::from_millis(1);
         for record in records {
-            node.apply(record, &mut creating, before);
+            node.apply(record, &mut creating, (before, now));
         }
         // What served pods a moment ago is given the time to grow.
         node.has_served = node.pool.pods() > 0;
@@ -95,7 +95,13 @@ impl NodeState {
         (node, effects)
     }
 
-    fn apply(&mut self, record: &Record, creating: &mut BTreeMap<String, Creation>, now: Timestamp) {
+    /// Applies a record: what it tells of was so `before` now.
+    fn apply(
+        &mut self,
+        record: &Record,
+        creating: &mut BTreeMap<String, Creation>,
+        (before, now): (Timestamp, Timestamp),
+    ) {
         match record {
             Record::Identity { identity } => self.identity.pod_ranges.clone_from(&identity.pod_ranges),
             Record::Limits { .. } => {}
@@ -112,12 +118,12 @@ impl NodeState {
                 self.seen = true;
                 creating.retain(|_, creation| creation.seat != eni.seat);
                 for address in self.pool.single_addresses_on(&eni.id) {
-                    self.keep_or_forget(address.into(), addresses.contains(&address), now);
+                    self.keep_or_forget(address.into(), addresses.contains(&address), before);
                 }
                 for address in addresses {
                     let origin = origins.iter().find(|origin| origin.addresses.contains(address));
                     let why = origin.map_or(Why::Journal, |origin| origin.why.clone());
-                    self.pool.learn(Lease::free((*address).into(), eni.id.clone(), why, now));
+                    self.pool.learn(Lease::free((*address).into(), eni.id.clone(), why, before));
                 }
                 let ipv6_prefixes = self.enis.get(&eni.id).map(|known| known.ipv6_prefixes.clone());
                 let eni = Eni { ipv6_prefixes: ipv6_prefixes.unwrap_or_default(), ..eni.clone() }
@@ -131,12 +137,12 @@ impl NodeState {
                     .filter_map(|lease| Some((lease.address, prefixes.contains(&lease.block?))))
                     .collect();
                 for (address, kept) in out_of_blocks {
-                    self.keep_or_forget(address, kept, now);
+                    self.keep_or_forget(address, kept, before);
                 }
                 for block in prefixes {
                     let origin = origins.iter().find(|origin| origin.prefixes.contains(block));
                     let why = origin.map_or(Why::Journal, |origin| origin.why.clone());
-                    for lease in Lease::free_block(*block, eni, &why, now) {
+                    for lease in Lease::free_block(*block, eni, &why, before) {
                         self.pool.learn(lease);
                     }
                 }
@@ -149,7 +155,7 @@ impl NodeState {
                     self.pool.change((*address).into(), |lease| {
                         // It had cooled down by then, which is not journaled.
                         lease.thaw(Timestamp(u64::MAX));
-                        lease.give_back(now)
+                        lease.give_back(before)
                     });
                 }
             }
@@ -165,7 +171,7 @@ impl NodeState {
                     holder.asked = Timestamp(0);
                 }
                 for address in holder.wiring.leased() {
-                    self.recall_ipv6(address, now);
+                    self.recall_ipv6(address, before);
                     self.pool.change(address, |lease| lease.state = LeaseState::Reserved(holder.clone()));
                 }
             }
@@ -181,10 +187,10 @@ impl NodeState {
                 // A clock that stepped back must not keep an address cold for longer than it cools.
                 let until = (*cool_until).min(now + self.config.cooldown);
                 for leased in self.leased_with(*address) {
-                    self.recall_ipv6(leased, now);
+                    self.recall_ipv6(leased, before);
                     self.pool.change(leased, |lease| {
                         lease.state = LeaseState::Cooling { until };
-                        lease.since = now;
+                        lease.since = before;
                     });
                 }
             }
