@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
+use enid_core::budget::{BudgetConfig, Class, Limit};
 use enid_core::event::Answer;
 use enid_core::limits::{InstanceType, Mode};
 use enid_core::node::{Config, CustomNetworking, EniConfig};
@@ -197,6 +198,12 @@ fn refuse_faults(faults: &[String]) -> Result<(), Failure> {
     }
 }
 
+/// More calls than any node makes: where it comes to rest is asked, not when.
+fn ample() -> BudgetConfig {
+    let limit = Limit { burst: 1_000_000, per_second: 1_000_000 };
+    BudgetConfig { limits: Class::ALL.map(|class| (class, limit)).into(), ..BudgetConfig::default() }
+}
+
 /// Adds pods one at a time to a fresh simulated node and prints where it comes to rest.
 pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
     let kind = known(&query.instance_type)?;
@@ -216,7 +223,7 @@ pub(crate) fn plan(query: &Plan) -> Result<(), Failure> {
     let custom_networking =
         if query.custom_networking { CustomNetworking::Use(elsewhere) } else { CustomNetworking::Off };
     let (max_pods, max_enis) = (Some(ceiling), query.max_enis);
-    let config = Config { mode, max_pods, max_enis, custom_networking, ..Config::default() };
+    let config = Config { mode, max_pods, max_enis, custom_networking, budget: ample(), ..Config::default() };
     let mut node = SimNode::start(ec2, instance, config, policy, BEGIN + Duration::from_secs(120))
         .map_err(|why| anyhow!("{why}"))
         .context("start the simulated node")?;

@@ -65,8 +65,8 @@ fn malformed_calls_get_the_code_of_their_fault_and_change_nothing() {
         (check(), 7, "`prevResult` is missing"),
         (check().with("cniVersion", "0.3.1"), 1, "CHECK"),
         (Call::new("STATUS", &node, &pod), 1, "STATUS"),
-        (Call::new("STATUS", &node, &pod).with("cniVersion", "1.1.0"), 100, "STATUS"),
-        (Call::new("GC", &node, &pod).with("cniVersion", "1.1.0"), 100, "GC"),
+        (Call::new("GC", &node, &pod), 1, "GC"),
+        (Call::new("GC", &node, &pod).with("cniVersion", "1.1.0"), 7, "valid-attachments"),
         // The namespace.
         (add().variable("CNI_NETNS", "/nowhere/netns"), 8, "/nowhere/netns"),
         (add().variable("CNI_NETNS", node.settings_file().to_str().unwrap()), 8, "not a namespace"),
