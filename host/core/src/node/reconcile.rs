@@ -25,8 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const SEE_AGAIN: Duration = Duration::from_secs(5);
 /// GCs that may be under way at once; a runtime sends one at a time.
 const MAX_COLLECTIONS: usize = 8;
-/// How often looks are asked for that something waits for to be given back.
-const SEEK_EVERY: Duration = Duration::from_secs(30);
+/// How soon looks are asked for again that something waits for to be given back; twice as late each time in vain.
+const SEEK_AGAIN: Duration = Duration::from_secs(4);
 /// How old a view may be on whose word something is given back, where EC2 may be looked at as often.
 const FRESH: Duration = Duration::from_secs(120);
 
@@ -53,6 +53,8 @@ pub(super) struct Reconcile {
     collections: Vec<Collection>,
     /// When looks were last asked for that something waits for to be given back.
     sought: Timestamp,
+    /// How long they are not asked for again.
+    seek_after: Duration,
 }
 
 /// A look under way.
@@ -114,6 +116,7 @@ impl Reconcile {
             strays: BTreeSet::new(),
             collections: Vec::new(),
             sought: Timestamp(0),
+            seek_after: SEEK_AGAIN,
         }
     }
 
@@ -613,12 +616,18 @@ impl NodeState {
         self.strangers.keys().any(|address| self.pool.get(*address).is_some_and(|lease| lease.eni == *id))
     }
 
+    /// Something could be given back: the next may be as well.
+    pub(super) fn confirmed(&mut self) {
+        self.reconcile.seek_after = SEEK_AGAIN;
+    }
+
     /// Has everybody looked at what would have to agree before something goes.
     pub(super) fn seek_confirmation(&mut self, now: Timestamp) {
-        if now.since(self.reconcile.sought) < SEEK_EVERY {
+        if now.since(self.reconcile.sought) < self.reconcile.seek_after {
             return;
         }
         self.reconcile.sought = now;
+        self.reconcile.seek_after = (self.reconcile.seek_after * 2).min(LOOK_EVERY);
         self.look_again(now);
         if self.reconcile.seen.is_none_or(|seen| now.since(seen) >= SEE_AGAIN) {
             self.reconcile.look_soon(now);

@@ -74,6 +74,7 @@ impl NodeState {
             let supply = self.supply(card, now);
             if let Some(step) = plan::release(&supply, &band, now) {
                 if self.may_take(&step, now) {
+                    self.confirmed();
                     let cause = self.surplus(card, &step, &supply, &band);
                     self.take(card, step, cause, now, effects);
                 } else {
