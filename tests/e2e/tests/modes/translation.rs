@@ -33,11 +33,19 @@ fn started(lab: &Lab, network: &str) -> (Running, Vec<Placed>) {
 /// Changes the node's `[network]` and waits until the rules are others.
 #[track_caller]
 fn change(running: &Running, network: &str) {
-    let before = running.node.kernel().ruleset();
+    // A table is sealed when all of it is there; the seal says what was written.
+    let seals = || -> Vec<String> {
+        let rules = running.node.kernel().ruleset();
+        rules.lines().filter(|line| line.contains("written-as-")).map(str::to_owned).collect()
+    };
+    let before = wait_for("all rules", GROWTH, || {
+        let seals = seals();
+        if seals.is_empty() { Err("no seal".to_owned()) } else { Ok(seals) }
+    });
     running.node.configure(&running.node.settings().network(network));
     wait_for("other rules", GROWTH, || {
-        let now = running.node.kernel().ruleset();
-        if now == before { Err(now) } else { Ok(()) }
+        let now = seals();
+        if now.len() == before.len() && now != before { Ok(()) } else { Err(format!("{now:?}")) }
     });
 }
 
