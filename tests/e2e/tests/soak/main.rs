@@ -17,6 +17,7 @@ use e2e::patience::wait_for;
 use e2e::pod::{Pod, address_of};
 use enid_vpc_lab::lab::deed::{Breakage, Deed};
 use enid_vpc_lab::lab::landscape::Landscape;
+use enid_vpc_lab::waiting::wait_until;
 
 use churn::{Churn, Sandbox};
 
@@ -43,6 +44,17 @@ fn descriptors(daemon: &Daemon) -> usize {
     fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("a process").count()
 }
 
+/// The network namespaces of the lab: others may run beside it.
+fn namespaces_of(lab: &Lab) -> usize {
+    let all = enid_vpc_lab::namespace::all().expect("a list");
+    all.iter().filter(|namespace| namespace.name().starts_with(lab.name())).count()
+}
+
+/// Lets time pass.
+fn pause(span: Duration) {
+    let _nothing_comes = wait_until(Instant::now() + span, || None::<()>);
+}
+
 /// The daemon dies and comes back every few seconds, while EC2 misbehaves.
 fn torment(lab: &Lab, node: &Node, mut daemon: Daemon, until: impl Fn() -> bool) -> (Daemon, u32) {
     let breakages = [Breakage::Lost, Breakage::Throttled, Breakage::Failed, Breakage::Slow(700)];
@@ -51,7 +63,7 @@ fn torment(lab: &Lab, node: &Node, mut daemon: Daemon, until: impl Fn() -> bool)
         let breakage = breakages[usize::try_from(deaths).expect("few") % breakages.len()];
         lab.perform(Deed::Break { api: None, times: 3, breakage });
         // Each life has another length, so that it ends in the middle of something else.
-        std::thread::park_timeout(LIFE.mul_f64(f64::from(deaths % 7 + 1) / 7.0));
+        pause(LIFE.mul_f64(f64::from(deaths % 7 + 1) / 7.0));
         daemon.kill();
         deaths += 1;
         daemon = node.start();
@@ -84,7 +96,7 @@ fn nothing_is_lost_while_pods_churn_the_daemon_dies_and_ec2_fails() {
     let far_address = address_of(&node.add(far));
     let heartbeat = Heartbeat::begin(near, far, far_address);
     let sandboxes: Vec<Sandbox> = lab.pods(SANDBOXES).into_iter().map(Sandbox::of).collect();
-    let namespaces = enid_vpc_lab::namespace::all().unwrap().len();
+    let namespaces = namespaces_of(&lab);
 
     let churn = Churn::of(&node, sandboxes);
     let begun = Instant::now();
@@ -105,7 +117,7 @@ fn nothing_is_lost_while_pods_churn_the_daemon_dies_and_ec2_fails() {
     churn.during(|| {
         while churn.added() < goal {
             churn.goes_on(begun, SLOWNESS);
-            std::thread::park_timeout(Duration::from_millis(100));
+            pause(Duration::from_millis(100));
         }
     });
     churn.empty();
@@ -118,7 +130,7 @@ fn nothing_is_lost_while_pods_churn_the_daemon_dies_and_ec2_fails() {
     assert!(held_after <= held + GROWTH_KIB, "{held} KiB before, {held_after} after");
     assert_eq!(churn.wrongs(), Vec::<String>::new());
     ends_clean(&lab, &node, &watched, before);
-    let left = enid_vpc_lab::namespace::all().unwrap().len();
+    let left = namespaces_of(&lab);
     assert_eq!(left, namespaces, "as many network namespaces as before");
     println!(
         "{added} pods came and went in {:.0} s while the daemon died {deaths} times; {later} ADDs were told to come later; \
