@@ -500,7 +500,7 @@ fn below(random: u64, bound: u64) -> u64 {
 }
 
 /// Spreads a number over all 64 bits: the finaliser of splitmix64 (Steele, Lea, Flood 2014).
-fn mixed(number: u64) -> u64 {
+pub(crate) fn mixed(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -11,7 +11,7 @@ use crate::cloud::CloudEni;
 use crate::eni::Phase;
 use crate::event::{KernelView, Part};
 use crate::ids::EniId;
-use crate::lease::{Lease, LeaseState};
+use crate::lease::{Holder, Lease, LeaseState};
 use crate::report::Why;
 use crate::time::Timestamp;
 
@@ -134,30 +134,19 @@ impl NodeState {
 
 /// What the journal says of an address.
 fn said(lease: &Lease) -> String {
-    let holder = lease.state.holder().map(|holder| match &holder.pod {
-        Some(pod) => format!("{} to {pod}", lease.state.name()),
-        None => format!("{} to {}", lease.state.name(), holder.attachment),
-    });
-    match (&lease.state, holder) {
-        (LeaseState::Quarantined { why, .. }, Some(holder)) => format!("{holder}: {why}"),
-        (LeaseState::Quarantined { why, .. }, None) => format!("quarantined: {why}"),
-        (
-            LeaseState::Free
-            | LeaseState::Reserved(_)
-            | LeaseState::Bound(_)
-            | LeaseState::Unbinding(_)
-            | LeaseState::Cooling { .. }
-            | LeaseState::Returning,
-            Some(holder),
-        ) => holder,
-        (
-            LeaseState::Free
-            | LeaseState::Reserved(_)
-            | LeaseState::Bound(_)
-            | LeaseState::Unbinding(_)
-            | LeaseState::Cooling { .. }
-            | LeaseState::Returning,
-            None,
-        ) => lease.state.name().to_owned(),
+    let state = lease.state.name();
+    let said = match lease.state.holder() {
+        Some(Holder { pod: Some(pod), .. }) => format!("{state} to {pod}"),
+        Some(Holder { pod: None, attachment, .. }) => format!("{state} to {attachment}"),
+        None => state.to_owned(),
+    };
+    match &lease.state {
+        LeaseState::Quarantined { why, .. } => format!("{said}: {why}"),
+        LeaseState::Free
+        | LeaseState::Reserved(_)
+        | LeaseState::Bound(_)
+        | LeaseState::Unbinding(_)
+        | LeaseState::Cooling { .. }
+        | LeaseState::Returning => said,
     }
 }

@@ -45,11 +45,11 @@ impl NodeState {
                 && !self.has_other_groups(eni);
             !eni.busy && eni.blocked_until <= now && !at_rest
         };
-        let mut due: Vec<(bool, EniId)> =
-            self.enis.values().filter(restless).map(|eni| (!eni.phase.is_coming(), eni.id.clone())).collect();
         // Those on their way in first: they may have to share one call with those on their way out.
-        due.sort();
-        for (_, id) in due {
+        let (coming, others): (Vec<&Eni>, Vec<&Eni>) =
+            self.enis.values().filter(restless).partition(|eni| eni.phase.is_coming());
+        let due: Vec<EniId> = coming.into_iter().chain(others).map(|eni| eni.id.clone()).collect();
+        for id in due {
             self.advance_eni(&id, now, effects);
         }
     }

@@ -35,10 +35,8 @@ const FRESH: Duration = Duration::from_secs(120);
 pub(super) struct Reconcile {
     due: Timestamp,
     looking: Option<Look>,
-    /// When the last look that came in was asked for.
+    /// When the last look that came in was asked for; until there is one no address is given out.
     seen: Option<Timestamp>,
-    /// Whether a look came in since the daemon started: until then no address is given out.
-    begun: bool,
     failures: u32,
     /// Why the last look could not be had.
     refusal: String,
@@ -62,18 +60,8 @@ pub(super) struct Reconcile {
 struct Look {
     op: OpId,
     asked: Timestamp,
-    extent: Extent,
     /// The pods that it looks at, by the address that stands for each.
     pods: BTreeSet<IpAddr>,
-}
-
-/// What a look is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
-    /// Nothing: routes and links alone, so that ADDs wait for it no longer than they must.
-    First,
-    /// Everything.
-    Whole,
 }
 
 /// A GC under way.
@@ -106,7 +94,6 @@ impl Reconcile {
             due: now,
             looking: None,
             seen: None,
-            begun: false,
             failures: 0,
             refusal: String::new(),
             last_found: Vec::new(),
@@ -126,11 +113,12 @@ impl Reconcile {
     }
 
     pub(super) fn is_settled(&self) -> bool {
-        self.begun && self.looking.is_none() && self.collections.is_empty()
+        self.has_begun() && self.looking.is_none() && self.collections.is_empty()
     }
 
+    /// Whether a look came in since the daemon started.
     pub(super) fn has_begun(&self) -> bool {
-        self.begun
+        self.seen.is_some()
     }
 
     /// Why the kernel could not be looked at, when the last attempt failed.
@@ -168,17 +156,17 @@ impl NodeState {
             return;
         }
         let op = self.op();
-        let extent = if self.reconcile.begun { Extent::Whole } else { Extent::First };
         let wanted = self.wanted();
         let pods = wanted.pods.iter().map(|pod| pod.wiring.key()).collect();
-        self.reconcile.looking = Some(Look { op, asked: now, extent, pods });
+        self.reconcile.looking = Some(Look { op, asked: now, pods });
         self.reconcile.due = now + LOOK_EVERY;
         effects.push(Effect::LookAtKernel { op, wanted: Box::new(wanted) });
     }
 
-    /// What the kernel should have. Until a first look has come in nothing is asked for: ADDs wait for that one.
+    /// What the kernel should have. The first look is compared with nothing, so that ADDs wait for it no longer than
+    /// they must.
     pub fn wanted(&self) -> KernelWanted {
-        if !self.reconcile.begun {
+        if !self.reconcile.has_begun() {
             return KernelWanted::default();
         }
         let set_up = self.enis.values().filter(|eni| {
@@ -215,7 +203,7 @@ impl NodeState {
         effects: &mut Vec<Effect>,
     ) {
         let Some(look) = self.reconcile.looking.take_if(|look| look.op == op) else { return };
-        let Look { asked, extent, pods, .. } = look;
+        let Look { asked, pods, .. } = look;
         let view = match result {
             Ok(view) => view,
             Err(why) => {
@@ -223,24 +211,22 @@ impl NodeState {
                 self.reconcile.failures = self.reconcile.failures.saturating_add(1);
                 let wait = delay(self.reconcile.failures, op.0);
                 // Pods wait for the first.
-                let wait = if self.reconcile.begun { wait } else { wait.min(SEE_AGAIN) };
+                let wait = if self.reconcile.has_begun() { wait } else { wait.min(SEE_AGAIN) };
                 self.reconcile.look_soon(now + wait);
                 self.refuse_collections(effects);
                 return;
             }
         };
-        self.reconcile.begun = true;
-        if extent == Extent::First {
-            self.reconcile.look_soon(now);
-        }
         self.reconcile.failures = 0;
-        self.reconcile.seen = Some(asked);
+        let before = self.reconcile.seen.replace(asked);
         self.let_go_of_lost_pods(&view, now, effects);
         self.doubt_what_is_routed(&view, asked, now, effects);
         self.mend(&view, asked, now, effects);
         self.remove_strays(&view, asked, effects);
-        if extent == Extent::Whole {
-            self.collect_unknown((&view, asked, &pods), now, effects);
+        match before {
+            // It was compared with nothing.
+            None => self.reconcile.look_soon(now),
+            Some(_) => self.collect_unknown((&view, asked, &pods), now, effects),
         }
     }
 

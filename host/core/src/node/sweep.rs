@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::restraint::hash;
 use super::{Config, NodeState, Provisioning, Purpose};
-use crate::budget::{Class, Priority};
+use crate::budget::{Class, Priority, mixed};
 use crate::cloud::{CloudError, CloudErrorKind, Orphan};
 use crate::event::{Api, CloudCall, CloudReply, Effect};
 use crate::ids::{EniId, InstanceId};
@@ -93,10 +93,10 @@ impl Sweep {
         let nodes = u64::from(nodes.max(1));
         // Nearly certain to end long before: the chance of nobody's turn in ten times as many periods as nodes is e^-10.
         let turns = (now.0 / period + 1)..=(now.0 / period + 10 * nodes + 1);
-        let draw = |turn: u64| mix(self.seed ^ mix(turn));
+        let draw = |turn: u64| mixed(self.seed ^ mixed(turn));
         let last = *turns.end();
         let mine = turns.into_iter().find(|turn| draw(*turn).is_multiple_of(nodes)).unwrap_or(last);
-        Timestamp(mine * period + mix(draw(mine)) % period)
+        Timestamp(mine * period + mixed(draw(mine)) % period)
     }
 }
 
@@ -223,14 +223,6 @@ impl NodeState {
             },
         }
     }
-}
-
-/// SplitMix64's finish.
-fn mix(mut bits: u64) -> u64 {
-    bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]
