@@ -17,9 +17,9 @@ use crate::report::Why;
 use crate::time::Timestamp;
 use crate::wiring::Seat;
 
-/// Times in a row that EC2 may deny knowing an ENI it gave us before we believe it: right after a creation
-/// it may not know it yet.
-const MAX_GONE: u32 = 6;
+/// Attachments in a row that may fail for what can pass by itself before the ENI is given up: right after a
+/// creation EC2 may not know it yet, and one that is being detached still has its seat.
+const MAX_ATTACH_TRIES: u32 = 6;
 
 /// What an ENI needs next.
 enum Next {
@@ -376,17 +376,18 @@ impl NodeState {
             // A look has found it attached meanwhile.
             Err(_) if eni.phase != Phase::Created => self.eni_call_done(id, API, Ok(()), now),
             Err(error) => {
-                let failures = eni.failures.saturating_add(1);
+                let last = eni.failures.saturating_add(1) >= MAX_ATTACH_TRIES;
                 match error.kind {
+                    // Deleting what is gone costs one call, and leaks nothing when it is not.
+                    CloudErrorKind::Gone if last => eni.phase = Phase::Leaving(Leaving::Deleting),
+                    CloudErrorKind::Conflict if last && seat.is_none() => {
+                        eni.phase = Phase::Leaving(Leaving::Deleting);
+                    }
                     // The index is taken, by something that we do not see yet: another one next time.
                     CloudErrorKind::Conflict => eni.seat = seat.unwrap_or(eni.seat),
                     CloudErrorKind::LimitExceeded | CloudErrorKind::Rejected => {
                         eni.phase = Phase::Leaving(Leaving::Deleting);
                         self.restraint.pushback.failed(API, error.clone(), now, self.next_op);
-                    }
-                    // Deleting what is gone costs one call, and leaks nothing when it is not.
-                    CloudErrorKind::Gone if failures >= MAX_GONE => {
-                        eni.phase = Phase::Leaving(Leaving::Deleting)
                     }
                     CloudErrorKind::Throttled
                     | CloudErrorKind::NoFreeAddresses

@@ -86,6 +86,24 @@ fn a_foreign_eni_whose_link_does_not_appear_is_left_and_not_waited_for() {
 }
 
 #[test]
+fn an_eni_whose_every_seat_was_taken_meanwhile_is_deleted() {
+    let mut node = a_small_node(ready(1));
+    node.replace_strategist(Knobs { minimum_ip: 6, ..Knobs::default() });
+    let deadline = node.now() + secs(60);
+    while calls(&node, Call::CreateNetworkInterface) == 0 {
+        assert!(node.step(deadline), "the node grows");
+    }
+    for device in [1, 2] {
+        attach_foreign(&mut node, Seat { card: 0, device }, true);
+    }
+    node.pass(secs(300));
+    settle(&mut node);
+    assert_eq!(calls(&node, Call::DeleteNetworkInterface), 1, "the one that found no seat");
+    assert_eq!(node.ec2.interfaces().count(), 3, "the primary, and the two that are not ours");
+    expect_converged(&mut node);
+}
+
+#[test]
 fn an_eni_of_ours_is_known_again_without_a_journal_and_given_back() {
     let mut node = a_small_node(Knobs { minimum_ip: 6, ..Knobs::default() });
     assert_eq!(node.ec2.interfaces().count(), 2);
