@@ -158,7 +158,7 @@ impl NodeState {
             }
             (Phase::Ready, _) => self.give_back_now(eni),
             // On the journal's word alone nothing goes: the kernel must have been seen, and show nobody there.
-            (Phase::Leaving(_), _) if self.reconcile.seen().is_none() || self.has_strangers(&eni.id) => {
+            (Phase::Leaving(_), _) if self.reconcile.seen().is_none() || self.may_have_strangers(eni) => {
                 Next::Nothing
             }
             (Phase::Leaving(Leaving::TearingDown), _) => Next::TearDown,

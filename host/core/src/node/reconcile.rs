@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::{LOOKS_APART, NodeState, PodWork, delay};
 use crate::budget::Class;
-use crate::eni::Phase;
+use crate::eni::{Eni, Phase};
 use crate::event::{
     Answer, Drift, Effect, KernelView, KernelWanted, OpId, Part, Record, Refusal, Ticket, WantedPod,
 };
@@ -600,6 +600,17 @@ impl NodeState {
     /// Whether the kernel routes an address of the ENI to a pod that the journal does not know.
     pub(super) fn has_strangers(&self, id: &EniId) -> bool {
         self.strangers.keys().any(|address| self.pool.get(*address).is_some_and(|lease| lease.eni == *id))
+    }
+
+    /// The same for an ENI that would go as a whole: an address that EC2 did not list anywhere may be of any ENI in its
+    /// subnet.
+    pub(super) fn may_have_strangers(&self, eni: &Eni) -> bool {
+        let may_be_here = |address: &IpAddr| match address {
+            IpAddr::V4(address) => eni.subnet_cidr.contains(address),
+            IpAddr::V6(_) => true,
+        };
+        let unplaced = |address: &IpAddr| self.pool.get(*address).is_none() && may_be_here(address);
+        self.has_strangers(&eni.id) || self.strangers.keys().any(unplaced)
     }
 
     /// Something could be given back: the next may be as well.

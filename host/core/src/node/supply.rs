@@ -174,11 +174,10 @@ impl NodeState {
             Step::Assign { .. } | Step::Create { .. } => true,
             Step::Unassign { eni, .. } => self.is_confirmed(eni, now),
             // A look from before the last pod left says nothing about it.
-            Step::Remove { eni } => {
-                let last_use = self.enis.get(eni).map_or(now, |eni| eni.last_use);
-                let after = self.reconcile.seen().is_some_and(|seen| seen > last_use);
-                after && self.is_confirmed(eni, now) && !self.has_strangers(eni)
-            }
+            Step::Remove { eni: id } => self.enis.get(id).is_some_and(|eni| {
+                let after = self.reconcile.seen().is_some_and(|seen| seen > eni.last_use);
+                after && self.is_confirmed(id, now) && !self.may_have_strangers(eni)
+            }),
         }
     }
 

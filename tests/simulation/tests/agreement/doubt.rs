@@ -1,5 +1,8 @@
 //! Nothing is given back on one view's word.
 
+use std::net::Ipv4Addr;
+
+use enid_core::ids::EniId;
 use enid_core::node::Config;
 use enid_core::wiring::{PodLink, PodWiring};
 use enid_sim::ec2::call::Call;
@@ -44,23 +47,43 @@ fn an_address_that_the_kernel_routes_to_a_stranger_serves_nobody_and_stays() {
     assert_eq!((pool.quarantined, pool.free), (0, 1), "once nobody uses it, it counts again");
 }
 
+/// A node with two ENIs, the second, and an address of it.
+fn two_enis() -> (SimNode<Knobs>, EniId, Ipv4Addr) {
+    let node = a_node("m5.large", Knobs { warm_eni: 2, ..Knobs::default() }, Config::default());
+    let second = node.state().status(node.now()).enis[1].id.clone();
+    let here = node.ec2.interfaces().find(|eni| eni.id == second).expect("it is in EC2");
+    let address = here.addresses().nth(1).expect("it has two");
+    (node, second, address)
+}
+
 #[test]
 fn an_eni_with_a_strangers_pod_is_not_detached() {
-    let mut node = a_node("m5.large", Knobs { warm_eni: 2, ..Knobs::default() }, Config::default());
-    let second = node.state().status(node.now()).enis[1].id.clone();
-    let used = node
-        .state()
-        .addresses(node.now())
-        .into_iter()
-        .find(|lease| lease.eni == second)
-        .map(|lease| lease.address)
-        .unwrap();
-    node.kernel.add_foreign(foreign(used));
+    let (mut node, second, used) = two_enis();
+    node.kernel.add_foreign(foreign(used.into()));
     node.replace_strategist(LEAN);
     node.pass(minutes(20));
     assert!(node.state().eni(&second).is_some());
     assert!(node.ec2.interfaces().any(|eni| eni.id == second && eni.attachment.is_some()));
-    assert_eq!(state_of(&node, used), "quarantined");
+    assert_eq!(state_of(&node, used.into()), "quarantined");
+}
+
+#[test]
+fn an_eni_is_not_detached_for_a_stranger_whose_address_ec2_does_not_list() {
+    let (mut node, second, used) = two_enis();
+    node.kernel.add_foreign(foreign(used.into()));
+    let (now, instance) = (node.now(), node.instance().clone());
+    let taken = simulation::safety::singly(used.into());
+    node.ec2.node_view(&instance, now).unassign(&second, &taken).expect("EC2 takes it");
+    node.pass(minutes(5));
+    assert_eq!(state_of(&node, used.into()), "gone");
+    node.replace_strategist(LEAN);
+    node.pass(minutes(20));
+    assert!(node.state().eni(&second).is_some());
+    assert!(node.ec2.interfaces().any(|eni| eni.id == second && eni.attachment.is_some()));
+
+    node.kernel.pods.remove(&used.into());
+    node.pass(minutes(20));
+    assert!(node.ec2.interfaces().all(|eni| eni.id != second), "once nobody uses it, it goes");
 }
 
 #[test]
