@@ -205,6 +205,24 @@ fn an_eni_that_leaves_finds_its_way_out_through_lost_replies_and_deaths() {
 }
 
 #[test]
+fn an_eni_that_was_detached_unheard_is_still_deleted_by_the_next_life() {
+    let mut node = a_node("t3.small", floor(6), Config::default());
+    node.pass(secs(60));
+    break_call(&mut node, Call::DetachNetworkInterface, 1, FaultKind::LostReply);
+    node.replace_strategist(floor(3));
+    until_under_way(&mut node, |call| matches!(call, CloudCall::Detach { .. }));
+    node.pass(secs(1));
+    // The next life sees for long that EC2 does not list the ENI, before it sees the kernel.
+    node.kernel.look_takes = secs(200);
+    node.crash_and_restart();
+    node.pass(secs(400));
+    node.kernel.look_takes = Duration::ZERO;
+    settle(&mut node);
+    assert_eq!(node.ec2.interfaces().count(), 1);
+    expect_converged(&mut node);
+}
+
+#[test]
 fn a_pod_survives_a_death_and_its_late_delete_is_honoured() {
     let mut node = a_node("t3.small", ready(1), Config::default());
     let address = add_settled(&mut node, "a").expect("an address");

@@ -412,9 +412,10 @@ impl NodeState {
     ) {
         let believed = |eni: &&mut Eni| {
             let attached = match eni.phase {
-                Phase::Ready | Phase::Attaching { .. } | Phase::Leaving(Leaving::TearingDown) => true,
-                // What somebody else took over on its way in or out is theirs once it is not here.
-                Phase::Created | Phase::Leaving(Leaving::Detaching | Leaving::Deleting) => eni.hands_off,
+                Phase::Ready | Phase::Attaching { .. } => true,
+                // What is not here yet, or not any more, is still ours to delete, unless somebody else took it over. One
+                // that is torn down may have been detached by a life that did not hear of it.
+                Phase::Created | Phase::Leaving(_) => eni.hands_off,
             };
             attached && !eni.busy && asked >= eni.changed_at
         };
