@@ -9,7 +9,7 @@ mod world;
 
 use std::time::Duration;
 
-use enid_core::eni::Phase;
+use enid_core::eni::{Leaving, Phase};
 use enid_core::event::Record;
 use enid_core::limits::InstanceType;
 use enid_core::node::{CustomNetworking, NodeState};
@@ -181,7 +181,12 @@ impl Ordeal {
         for record in again.iter_mut().chain(&mut records) {
             match record {
                 // Whether an ENI whose link never came is given up is decided when it is looked at.
-                Record::Eni { eni, .. } if eni.phase.is_coming() => eni.phase = Phase::Created,
+                Record::Eni { eni, .. }
+                    if eni.phase.is_coming()
+                        || eni.phase == Phase::Leaving(Leaving::TearingDown) && eni.going.is_none() =>
+                {
+                    eni.phase = Phase::Created;
+                }
                 // A cooldown that was shortened since holds after a restart.
                 Record::Released { cool_until, .. } => *cool_until = longest.min(*cool_until),
                 Record::Identity { .. }
