@@ -13,7 +13,7 @@ impl NodeState {
         let health = self.restraint.health();
         WithheldStatus {
             mode: self.restraint.mode(now),
-            for_secs: now.since(health.since()).as_secs(),
+            for_secs: now.since(health.since().max(self.started)).as_secs(),
             failing_milli: health.error_rate_milli(now),
         }
     }

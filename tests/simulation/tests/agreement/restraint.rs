@@ -21,6 +21,7 @@ fn break_ec2(node: &mut SimNode<Knobs>, times: u32) {
 #[test]
 fn when_ec2_stops_answering_calls_are_withheld_and_pods_are_served_all_the_same() {
     let mut node = a_node("m5.large", Knobs { warm_ip: 4, ..LEAN }, Config::default());
+    assert!(node.state().status(node.now()).withheld.for_secs < 3600, "as long as it has run");
     break_ec2(&mut node, 1000);
     add_settled_soon(&mut node, "a");
     for _ in 0..40 {
