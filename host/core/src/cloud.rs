@@ -229,6 +229,8 @@ pub enum CloudErrorKind {
     Rejected,
     /// No answer: time-out, connection refused, 5xx. The outcome is unknown.
     Unavailable,
+    /// The daemon did not ask, because the journal cannot be written: nothing has happened.
+    NotAsked,
 }
 
 impl std::fmt::Display for CloudErrorKind {
@@ -243,6 +245,7 @@ impl std::fmt::Display for CloudErrorKind {
             CloudErrorKind::Denied => "denied",
             CloudErrorKind::Rejected => "rejected",
             CloudErrorKind::Unavailable => "unavailable",
+            CloudErrorKind::NotAsked => "not asked",
         })
     }
 }

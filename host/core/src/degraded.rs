@@ -66,17 +66,20 @@ pub enum Outcome {
     Failed,
 }
 
-impl From<CloudErrorKind> for Outcome {
-    fn from(kind: CloudErrorKind) -> Outcome {
+impl Outcome {
+    /// What a failed call says; `None` where EC2 was not asked.
+    #[must_use]
+    pub fn of(kind: CloudErrorKind) -> Option<Outcome> {
         match kind {
-            CloudErrorKind::Throttled | CloudErrorKind::Unavailable => Outcome::Failed,
+            CloudErrorKind::NotAsked => None,
+            CloudErrorKind::Throttled | CloudErrorKind::Unavailable => Some(Outcome::Failed),
             CloudErrorKind::NoFreeAddresses
             | CloudErrorKind::NoFreeBlocks
             | CloudErrorKind::LimitExceeded
             | CloudErrorKind::Conflict
             | CloudErrorKind::Gone
             | CloudErrorKind::Denied
-            | CloudErrorKind::Rejected => Outcome::Served,
+            | CloudErrorKind::Rejected => Some(Outcome::Served),
         }
     }
 }

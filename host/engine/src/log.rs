@@ -21,6 +21,7 @@ pub(crate) fn log_event(event: &Event) {
             | CloudErrorKind::Conflict
             | CloudErrorKind::Gone
             | CloudErrorKind::Rejected
+            | CloudErrorKind::NotAsked
             | CloudErrorKind::Unavailable => warn!(call = %error.call, reason = %error, "EC2 call failed"),
         },
         Event::Wired { result: Err(why), .. } => warn!(reason = %why, "pod not wired"),

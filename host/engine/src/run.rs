@@ -475,12 +475,9 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                 }
                 // Looking needs no record.
                 (Effect::Cloud { op, call }, Some(why)) if call.api().changes() => {
-                    let message = format!("not asked: the journal cannot be written: {why}");
-                    let error = CloudError {
-                        call: call.name().to_owned(),
-                        kind: CloudErrorKind::Unavailable,
-                        message,
-                    };
+                    let message = format!("the journal cannot be written: {why}");
+                    let error =
+                        CloudError { call: call.name().to_owned(), kind: CloudErrorKind::NotAsked, message };
                     failed.push(Event::Cloud { op, result: Err(error) });
                 }
                 (Effect::Answer { ticket, answer: Answer::Added(_) | Answer::Deleted }, Some(why)) => {

@@ -134,6 +134,7 @@ impl Judge {
                 | CloudErrorKind::Gone
                 | CloudErrorKind::Denied
                 | CloudErrorKind::Rejected => self.count("refused calls"),
+                CloudErrorKind::NotAsked => {}
             },
             Event::Del { ticket, attachment, issued: None } => {
                 self.deleting.insert(*ticket, attachment.clone());

@@ -223,6 +223,24 @@ fn an_eni_that_was_detached_unheard_is_still_deleted_by_the_next_life() {
 }
 
 #[test]
+fn an_eni_that_was_not_asked_for_is_not_asked_for_by_a_cordoned_node() {
+    let mut node = a_node("t3.small", floor(3), Config::default());
+    node.faults.journal_full = true;
+    node.replace_strategist(floor(6));
+    node.pass(secs(30));
+    assert_eq!(node.ec2.interfaces().count(), 1, "nothing is begun that would be forgotten");
+    let cordoned = Config { cordoned: true, ..Config::default() };
+    node.reconfigure(cordoned);
+    node.faults.journal_full = false;
+    node.pass(secs(300));
+    assert_eq!(node.ec2.interfaces().count(), 1);
+    node.reconfigure(Config::default());
+    settle(&mut node);
+    assert_eq!(node.ec2.interfaces().count(), 2);
+    expect_converged(&mut node);
+}
+
+#[test]
 fn a_pod_survives_a_death_and_its_late_delete_is_honoured() {
     let mut node = a_node("t3.small", ready(1), Config::default());
     let address = add_settled(&mut node, "a").expect("an address");

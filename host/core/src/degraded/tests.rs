@@ -53,13 +53,14 @@ fn modes_are_told_in_the_words_of_the_log() {
 #[test]
 fn only_silence_and_throttling_speak_against_ec2() {
     for (kind, outcome) in [
-        (CloudErrorKind::Throttled, Failed),
-        (CloudErrorKind::Unavailable, Failed),
-        (CloudErrorKind::NoFreeAddresses, Served),
-        (CloudErrorKind::Denied, Served),
-        (CloudErrorKind::Rejected, Served),
+        (CloudErrorKind::Throttled, Some(Failed)),
+        (CloudErrorKind::Unavailable, Some(Failed)),
+        (CloudErrorKind::NoFreeAddresses, Some(Served)),
+        (CloudErrorKind::Denied, Some(Served)),
+        (CloudErrorKind::Rejected, Some(Served)),
+        (CloudErrorKind::NotAsked, None),
     ] {
-        assert_eq!(Outcome::from(kind), outcome, "{kind}");
+        assert_eq!(Outcome::of(kind), outcome, "{kind}");
     }
 }
 

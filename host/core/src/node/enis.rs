@@ -293,7 +293,10 @@ impl NodeState {
                 eni.failures = eni.failures.saturating_add(1);
                 eni.blocked_until = now + delay(eni.failures, chance);
                 match error.kind {
-                    CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Denied => {
+                    CloudErrorKind::Throttled
+                    | CloudErrorKind::Unavailable
+                    | CloudErrorKind::NotAsked
+                    | CloudErrorKind::Denied => {
                         self.restraint.pushback.failed(api, error, now, chance);
                     }
                     CloudErrorKind::NoFreeAddresses
@@ -394,6 +397,7 @@ impl NodeState {
                     | CloudErrorKind::NoFreeBlocks
                     | CloudErrorKind::Gone
                     | CloudErrorKind::Denied
+                    | CloudErrorKind::NotAsked
                     | CloudErrorKind::Unavailable => {}
                 }
                 self.eni_call_done(id, API, Err(error), now);

@@ -54,15 +54,17 @@ impl Restraint {
         }
         let Some(class) = Class::of(api) else { return };
         let outcome = match result {
-            Ok(_) => Outcome::Served,
+            Ok(_) => Some(Outcome::Served),
             Err(error) => {
                 if error.kind == CloudErrorKind::Throttled {
                     self.budget.throttled(class, now);
                 }
-                Outcome::from(error.kind)
+                Outcome::of(error.kind)
             }
         };
-        self.health.record(outcome, now);
+        if let Some(outcome) = outcome {
+            self.health.record(outcome, now);
+        }
     }
 
     pub(super) fn age(&mut self, now: Timestamp) {

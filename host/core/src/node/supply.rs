@@ -531,6 +531,7 @@ impl NodeState {
                     | CloudErrorKind::Gone
                     | CloudErrorKind::Denied
                     | CloudErrorKind::Rejected
+                    | CloudErrorKind::NotAsked
                     | CloudErrorKind::Unavailable => {
                         self.restraint.pushback.failed(CREATE, error, now, self.next_op)
                     }
@@ -593,7 +594,10 @@ impl NodeState {
                     self.observe_at = now;
                     self.restraint.pushback.failed(ASSIGN, error, now, self.next_op);
                 }
-                CloudErrorKind::Throttled | CloudErrorKind::Denied | CloudErrorKind::Rejected => {
+                CloudErrorKind::Throttled
+                | CloudErrorKind::Denied
+                | CloudErrorKind::NotAsked
+                | CloudErrorKind::Rejected => {
                     self.restraint.pushback.failed(ASSIGN, error, now, self.next_op);
                 }
             },
@@ -626,14 +630,19 @@ impl NodeState {
                 self.journal_eni(id, effects);
             }
             Err(error) => match error.kind {
-                CloudErrorKind::Throttled | CloudErrorKind::Denied if !eni.in_doubt => {
+                CloudErrorKind::Throttled | CloudErrorKind::Denied | CloudErrorKind::NotAsked
+                    if !eni.in_doubt =>
+                {
                     for address in addresses {
                         self.pool.change(address, |lease| lease.stay(now));
                     }
                     self.restraint.pushback.failed(UNASSIGN, error, now, chance);
                     self.journal_eni(id, effects);
                 }
-                CloudErrorKind::Unavailable | CloudErrorKind::Throttled | CloudErrorKind::Denied => {
+                CloudErrorKind::Unavailable
+                | CloudErrorKind::Throttled
+                | CloudErrorKind::NotAsked
+                | CloudErrorKind::Denied => {
                     eni.in_doubt = true;
                     self.restraint.pushback.failed(UNASSIGN, error, now, chance);
                 }
@@ -669,7 +678,7 @@ fn within(amount: Amount, free: u32, blocks: u32) -> Amount {
 fn leaves_open(kind: CloudErrorKind, doubt: Option<Timestamp>, now: Timestamp) -> bool {
     match kind {
         CloudErrorKind::Unavailable => true,
-        CloudErrorKind::Throttled | CloudErrorKind::Denied => doubt.is_some(),
+        CloudErrorKind::Throttled | CloudErrorKind::Denied | CloudErrorKind::NotAsked => doubt.is_some(),
         CloudErrorKind::NoFreeAddresses
         | CloudErrorKind::NoFreeBlocks
         | CloudErrorKind::LimitExceeded

@@ -209,7 +209,10 @@ impl NodeState {
         match result {
             Ok(_) => self.sweep.swept += 1,
             Err(error) => match error.kind {
-                CloudErrorKind::Throttled | CloudErrorKind::Unavailable | CloudErrorKind::Denied => {
+                CloudErrorKind::Throttled
+                | CloudErrorKind::Unavailable
+                | CloudErrorKind::NotAsked
+                | CloudErrorKind::Denied => {
                     self.sweep.found.push_front(eni);
                     self.restraint.pushback.failed(Api::DeleteNetworkInterface, error, now, self.next_op);
                 }

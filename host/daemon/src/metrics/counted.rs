@@ -231,6 +231,7 @@ fn failure(api: Api, kind: CloudErrorKind) -> Labels {
         CloudErrorKind::Denied => "denied",
         CloudErrorKind::Rejected => "rejected",
         CloudErrorKind::Unavailable => "unavailable",
+        CloudErrorKind::NotAsked => "not-asked",
     };
     vec![("api", api.name()), ("kind", kind)]
 }

@@ -69,8 +69,8 @@ impl<S: Strategist> SimNode<S> {
                 self.namespaces.remove(&ticket);
                 self.answers.insert(ticket, answer);
             }
-            Effect::Cloud { op, call } if self.journal_behind => {
-                let (call, kind) = (call.name().to_owned(), CloudErrorKind::Unavailable);
+            Effect::Cloud { op, call } if self.journal_behind && call.api().changes() => {
+                let (call, kind) = (call.name().to_owned(), CloudErrorKind::NotAsked);
                 let result = Err(CloudError { call, kind, message: FULL.to_owned() });
                 self.later(Duration::ZERO, Coming::Event(Event::Cloud { op, result }));
             }
