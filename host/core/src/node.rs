@@ -12,6 +12,7 @@
 
 mod cards;
 mod config;
+mod creation;
 mod diff;
 mod enis;
 mod explain;
@@ -35,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crate::cloud::{CloudSubnet, NewEni, NodeIdentity, Supply};
+use crate::cloud::{CloudSubnet, NodeIdentity, Supply};
 use crate::demand::History;
 use crate::eni::{Eni, Phase};
 use crate::event::{Api, BlockOrigin, CloudCall, Effect, Event, OpId, Origin, Record, Ticket};
@@ -49,6 +50,7 @@ use crate::snapshot::{Context, MaxPodsSnapshot};
 use crate::time::Timestamp;
 use crate::wiring::Seat;
 
+use creation::Creation;
 use kernel::Kernel;
 use places::Fragmented;
 use queue::{Queue, Waiter};
@@ -133,25 +135,6 @@ enum Purpose {
 struct CallUnderWay {
     api: Api,
     purpose: Purpose,
-}
-
-/// An ENI that is being asked for.
-#[derive(Clone, Debug)]
-struct Creation {
-    new: NewEni,
-    seat: Seat,
-    cause: Cause,
-    /// Set when an earlier try may have succeeded without our hearing of it: until then it may still be on
-    /// its way to EC2.
-    doubt: Option<Timestamp>,
-}
-
-impl Creation {
-    /// The intent, as it is journaled.
-    fn record(&self) -> Record {
-        let decisions = self.cause.decisions.clone();
-        Record::Creating { new: self.new.clone(), seat: self.seat, decisions }
-    }
 }
 
 /// A subnet that ran out.

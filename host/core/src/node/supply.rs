@@ -3,15 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::{
-    Creation, CustomNetworking, LINGER, NodeState, Provisioning, Purpose, RELEASE_EVERY, RETURNED_MEMORY,
-    delay,
-};
+use super::{CustomNetworking, NodeState, Provisioning, Purpose, RELEASE_EVERY, RETURNED_MEMORY, delay};
 use crate::budget::Priority;
-use crate::cloud::{Assigned, CloudError, CloudErrorKind, CloudSubnet, NewEni, Supply as Amount};
+use crate::cloud::{Assigned, CloudError, CloudErrorKind, CloudSubnet, Supply as Amount};
 use crate::degraded::Degraded;
 use crate::eni::{Eni, Leaving, Phase};
-use crate::event::{Api, CloudCall, CloudReply, Effect, Nics, Record};
+use crate::event::{Api, CloudCall, CloudReply, Effect, Nics};
 use crate::ids::{EniId, SubnetId};
 use crate::kind::Kind;
 use crate::lease::Lease;
@@ -22,7 +19,6 @@ use crate::report::{Cause, Decided, Why};
 use crate::time::Timestamp;
 
 const ASSIGN: Api = Api::AssignPrivateIpAddresses;
-const ATTACH: Api = Api::AttachNetworkInterface;
 const CREATE: Api = Api::CreateNetworkInterface;
 const DELETE: Api = Api::DeleteNetworkInterface;
 const DETACH: Api = Api::DetachNetworkInterface;
@@ -214,68 +210,8 @@ impl NodeState {
         self.call(Purpose::Assign { eni: id, amount, cause }, call, now, effects);
     }
 
-    fn create(
-        &mut self,
-        card: u32,
-        amount: Amount,
-        mut cause: Cause,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let order = self.subnet_order.as_ref().filter(|_| self.follows_order());
-        cause.decisions.extend(order.map(|order| order.reference(Kind::SubnetSelection)));
-        let Some((subnet, unit)) = self.place_for_new_eni(card) else { return };
-        // The plan may have filled the subnet that it had in mind.
-        let slots = amount.addresses().div_ceil(unit.addresses()).min(self.instance_type.slots_per_eni());
-        let amount = unit.amount(slots);
-        let (subnet, free) = (subnet.id.clone(), self.room_in(subnet));
-        let Some(seat) = self.free_seat(card) else { return };
-        let amount = within(amount, free.saturating_sub(1), self.most_blocks(&subnet));
-        self.tokens += 1;
-        let instance = &self.identity.instance;
-        let mut tags = vec![
-            ("node.k8s.amazonaws.com/instance_id".to_owned(), instance.to_string()),
-            ("node.k8s.amazonaws.com/createdAt".to_owned(), now.rfc3339()),
-        ];
-        if let Some(cluster) = &self.config.cluster {
-            tags.push(("cluster.k8s.amazonaws.com/name".to_owned(), cluster.clone()));
-            tags.push(("eks:eni:owner".to_owned(), "amazon-vpc-cni".to_owned()));
-        }
-        tags.extend(self.config.tags.iter().map(|(key, value)| (key.clone(), value.clone())));
-        let new = NewEni {
-            subnet,
-            security_groups: self.security_groups().to_vec(),
-            supply: amount,
-            description: format!("aws-K8S-{instance}"),
-            tags,
-            client_token: format!("enid-{instance}-{}-{}", self.started.0, self.tokens),
-        };
-        self.ask_for_eni(Creation { new, seat, cause, doubt: None }, now, effects);
-    }
-
-    pub(super) fn ask_for_eni(&mut self, creation: Creation, now: Timestamp, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Journal(vec![creation.record()]));
-        let call = CloudCall::Create(creation.new.clone());
-        self.call(Purpose::Create(creation), call, now, effects);
-    }
-
-    /// Where a new ENI of a card goes and what its slots are filled with: the first eligible subnet that has what the
-    /// node's mode asks for, or else the first with room for an ENI and a pod.
-    fn place_for_new_eni(&self, card: u32) -> Option<(&CloudSubnet, Unit)> {
-        let room = |subnet: &&CloudSubnet| self.room_in(subnet) >= 2;
-        let mut places = self
-            .subnets_in_order()
-            .filter(|subnet| !self.exhausted.contains_key(&subnet.id))
-            .filter(room)
-            .map(|subnet| (subnet, self.unit_in(&subnet.id, card)));
-        let first = places.next()?;
-        let wanted = self.unit_of(card);
-        let best = std::iter::once(first).chain(places).find(|(_, unit)| *unit == wanted);
-        Some(best.unwrap_or(first))
-    }
-
     /// Addresses that a subnet still has, as far as we know: what EC2 reported, less what we asked for since.
-    fn room_in(&self, subnet: &CloudSubnet) -> u32 {
+    pub(super) fn room_in(&self, subnet: &CloudSubnet) -> u32 {
         subnet.free.saturating_sub(self.in_flight_in(&subnet.id))
     }
 
@@ -285,27 +221,6 @@ impl NodeState {
         let added = self.enis.values().filter(|eni| eni.subnet == *subnet).filter_map(|eni| eni.in_flight);
         let born: u32 = born.map(|creation| creation.new.supply.addresses() + 1).sum();
         born + added.map(Amount::addresses).sum::<u32>()
-    }
-
-    /// ENIs that have been asked for and whose fate is not known.
-    pub(super) fn creations(&self) -> impl Iterator<Item = &Creation> {
-        let under_way = self.calls.values().filter_map(|call| match &call.purpose {
-            Purpose::Create(creation) => Some(creation),
-            Purpose::Enis { .. }
-            | Purpose::Subnets
-            | Purpose::VpcRanges
-            | Purpose::Orphans
-            | Purpose::Sweep { .. }
-            | Purpose::Attach { .. }
-            | Purpose::Mark { .. }
-            | Purpose::Groups { .. }
-            | Purpose::Detach { .. }
-            | Purpose::Delete { .. }
-            | Purpose::Assign { .. }
-            | Purpose::AssignIpv6 { .. }
-            | Purpose::Unassign { .. } => None,
-        });
-        under_way.chain(&self.unresolved)
     }
 
     /// Marks what has been free the longest, and since `by` at least, as returning; EC2 is asked as the ENI's next step.
@@ -469,75 +384,9 @@ impl NodeState {
         }
     }
 
-    fn may_create(&self, card: u32, now: Timestamp) -> bool {
-        let urgency = self.urgency();
-        self.may_ask(CREATE, urgency, now)
-            // Attaching comes later, and so does its turn in the budget.
-            && self.restraint.pushback.until(ATTACH) <= now
-            && self.free_seat(card).is_some()
-    }
-
     /// The node's pod ceiling: what the operator states, what the strategy answered, or none.
     pub(super) fn max_pods_in_force(&self) -> u32 {
         self.config.max_pods.or(self.max_pods.as_ref().map(|decision| decision.target)).unwrap_or(u32::MAX)
-    }
-
-    pub(super) fn created(
-        &mut self,
-        creation: Creation,
-        result: Result<CloudReply, CloudError>,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        match result {
-            Ok(CloudReply::Created(cloud)) if self.enis.contains_key(&cloud.id) => {
-                // A token of an earlier life: the ENI is known, and further along than this reply says.
-                effects.push(Effect::Journal(vec![Record::NotCreated { token: creation.new.client_token }]));
-            }
-            Ok(CloudReply::Created(cloud)) => {
-                if !cloud.prefixes.is_empty() {
-                    self.blocks_found(&cloud.subnet);
-                }
-                let why = Why::Grown { call: CREATE.name().to_owned(), cause: creation.cause };
-                self.learn_eni(&cloud, creation.seat, Phase::Created, &why, now, effects);
-                self.advance_eni(&cloud.id, now, effects);
-            }
-            Ok(
-                CloudReply::Enis(_)
-                | CloudReply::VpcRanges(_)
-                | CloudReply::Subnets(_)
-                | CloudReply::Orphans(_)
-                | CloudReply::Attached(_)
-                | CloudReply::Assigned(_)
-                | CloudReply::Done,
-            ) => self.unresolved.push(creation),
-            Err(error) if leaves_open(error.kind, creation.doubt, now) => {
-                // It may exist: asked again with the same token, EC2 answers with the same ENI.
-                let lost = error.kind == CloudErrorKind::Unavailable;
-                let doubt = if lost { Some(now + LINGER) } else { creation.doubt };
-                self.unresolved.push(Creation { doubt, ..creation });
-                self.restraint.pushback.failed(CREATE, error, now, self.next_op);
-            }
-            Err(error) => {
-                let NewEni { subnet, supply, client_token, .. } = creation.new;
-                effects.push(Effect::Journal(vec![Record::NotCreated { token: client_token }]));
-                match error.kind {
-                    CloudErrorKind::NoFreeBlocks | CloudErrorKind::NoFreeAddresses => {
-                        self.subnet_short(&subnet, supply, 1, now);
-                    }
-                    CloudErrorKind::Throttled
-                    | CloudErrorKind::LimitExceeded
-                    | CloudErrorKind::Conflict
-                    | CloudErrorKind::Gone
-                    | CloudErrorKind::Denied
-                    | CloudErrorKind::Rejected
-                    | CloudErrorKind::NotAsked
-                    | CloudErrorKind::Unavailable => {
-                        self.restraint.pushback.failed(CREATE, error, now, self.next_op)
-                    }
-                }
-            }
-        }
     }
 
     pub(super) fn assigned(
@@ -663,28 +512,11 @@ impl NodeState {
 
 /// As much of `amount` as a subnet with `free` addresses and so many `blocks` can give, and never nothing: EC2 has the
 /// last word.
-fn within(amount: Amount, free: u32, blocks: u32) -> Amount {
+pub(super) fn within(amount: Amount, free: u32, blocks: u32) -> Amount {
     match amount {
         Amount::Addresses(count) => Amount::Addresses(count.min(free.max(1))),
         Amount::Prefixes(count) => Amount::Prefixes(count.min((free / PREFIX_ADDRESSES).max(1)).min(blocks)),
         Amount::Ipv6Prefixes(count) => Amount::Ipv6Prefixes(count),
-    }
-}
-
-/// Whether a creation may have succeeded, or may yet succeed, although a call for it failed so.
-///
-/// Once a reply was lost, only an answer to the request itself settles it: throttling and missing permission
-/// are told before it is looked at. While the lost try may still be on its way, nothing settles it.
-fn leaves_open(kind: CloudErrorKind, doubt: Option<Timestamp>, now: Timestamp) -> bool {
-    match kind {
-        CloudErrorKind::Unavailable => true,
-        CloudErrorKind::Throttled | CloudErrorKind::Denied | CloudErrorKind::NotAsked => doubt.is_some(),
-        CloudErrorKind::NoFreeAddresses
-        | CloudErrorKind::NoFreeBlocks
-        | CloudErrorKind::LimitExceeded
-        | CloudErrorKind::Conflict
-        | CloudErrorKind::Gone
-        | CloudErrorKind::Rejected => doubt.is_some_and(|until| until > now),
     }
 }
 
