@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +125,11 @@ pub enum Event {
     MaxPodsDecided(Decision<u32>),
     /// The operator changed the settings.
     Reconfigured(Box<crate::node::Config>),
+    /// The cluster's nodes were counted.
+    NodesCounted {
+        /// How many there are, this one included.
+        nodes: NonZeroU32,
+    },
     /// A strategy was replaced: ask again.
     StrategyReplaced,
     /// A look at the kernel came in, or could not be had. It says nothing about what changed while it was under way.

@@ -18,6 +18,7 @@ mod enis;
 mod explain;
 mod ipv6;
 mod kernel;
+mod membership;
 mod observe;
 mod places;
 mod pods;
@@ -61,6 +62,7 @@ use sweep::Sweep;
 pub use config::{Cards, Config, CustomNetworking, EniConfig, KernelConfig, Provisioning, Unsupported};
 pub use diff::Difference;
 pub use explain::Explanation;
+pub use membership::ClusterStatus;
 pub use readiness::Readiness;
 pub use restore::Remembered;
 pub use view::{
@@ -216,6 +218,8 @@ pub struct NodeState {
     ranges_at: Timestamp,
     reconcile: Reconcile,
     sweep: Sweep,
+    /// What the Kubernetes API said of the cluster's size, once it did.
+    counted: Option<membership::Count>,
     /// Since when no pod could be given an address, while that is so.
     empty_since: Option<Timestamp>,
     /// Whether a pod could be given an address at any time since the daemon started.
@@ -229,7 +233,10 @@ pub struct NodeState {
 impl NodeState {
     /// A node that knows who it is and nothing else.
     pub fn new(config: Config, identity: NodeIdentity, instance_type: InstanceType, now: Timestamp) -> Self {
-        let restraint = Restraint::new(&config.budget, &identity.instance, now);
+        let mut restraint = Restraint::new(&config.budget, &identity.instance, now);
+        if config.expects_count {
+            restraint.resume(&config.budget, &identity.instance, now);
+        }
         let sweep = Sweep::new(&identity.instance, &config, now);
         Self {
             config,
@@ -278,6 +285,7 @@ impl NodeState {
             ranges_at: now,
             reconcile: Reconcile::starting(now),
             sweep,
+            counted: None,
             empty_since: Some(now),
             has_served: false,
             resumed: false,
@@ -315,6 +323,7 @@ impl NodeState {
             }
             Event::MaxPodsDecided(decision) => self.max_pods = Some(decision),
             Event::Reconfigured(config) => self.reconfigure(*config, now, &mut effects),
+            Event::NodesCounted { nodes } => self.nodes_counted(nodes, now),
             Event::StrategyReplaced => {
                 self.asking.stale = true;
                 self.asking.last = Timestamp(0);
@@ -407,16 +416,16 @@ impl NodeState {
             self.outdated_answers = 1 + u32::from(self.asking.in_flight);
         }
         self.max_pods_asked = None;
-        self.restraint.reconfigure(&config.budget, now);
-        if config.cluster != self.config.cluster {
-            self.sweep.rename(&config, now);
-        } else if config.budget.nodes != self.config.budget.nodes {
-            self.sweep.resize(&config, now);
-        }
         if config.provisioning != self.config.provisioning {
             self.restraint.forget_failures();
         }
+        let nodes = self.nodes();
+        let renamed = config.cluster != self.config.cluster;
         self.config = config;
+        self.share_anew(nodes, now);
+        if renamed {
+            self.sweep.rename(self.config.cluster.is_some(), self.nodes(), now);
+        }
         self.kernel.changed();
         self.asking.stale = true;
         self.release_at = Timestamp(0);

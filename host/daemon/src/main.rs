@@ -16,6 +16,7 @@ mod diff_command;
 mod environment;
 mod failure;
 mod lab_command;
+mod membership;
 mod metrics;
 mod observe;
 mod overview;

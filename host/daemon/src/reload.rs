@@ -194,6 +194,7 @@ impl Reloader {
                     != (&running.node.runtime_dir, running.node.confinement),
             ),
             ("[cloud]", new.cloud != running.cloud),
+            ("[kubernetes]", new.kubernetes != running.kubernetes),
             (
                 "[network] veth_prefix, connmark, ip_family, egress, duplicate_address_detection",
                 as_wired(&new.network, &running.network) != new.network,
@@ -210,6 +211,7 @@ impl Reloader {
         new.node.runtime_dir.clone_from(&running.node.runtime_dir);
         new.node.confinement = running.node.confinement;
         new.cloud.clone_from(&running.cloud);
+        new.kubernetes.clone_from(&running.kubernetes);
         new.network = as_wired(&new.network, &running.network);
         new.engine = engine;
     }

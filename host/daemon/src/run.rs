@@ -9,7 +9,7 @@ use enid_cloud_aws::{AwsCloud, Options, Timeouts};
 use enid_core::cloud::{CloudError, NodeIdentity};
 use enid_core::event::Record;
 use enid_core::limits::InstanceType;
-use enid_core::node::{NodeState, Provisioning, Remembered};
+use enid_core::node::{Config, NodeState, Provisioning, Remembered};
 use enid_datapath_linux::{Dad, DatapathOptions, LinuxDatapath};
 use enid_engine::clock::{Clock, SteadyClock};
 use enid_engine::ports::{Cloud, Datapath, Meter};
@@ -22,10 +22,12 @@ use rustix::process::{Resource, Rlimit};
 use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::confinement;
 use crate::failure::Failure;
+use crate::membership;
 use crate::metrics::{Metrics, Site};
 use crate::observe::{self, Window};
 use crate::peer::Admitted;
@@ -138,7 +140,13 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
     // The kernel last: settings, strategies and metadata that refuse to start leave it as it was.
     let policy = policy.await.map_err(|error| Failure::from(anyhow!(error)))?;
     let policy = Arc::new(policy?);
-    let config = node_config(&settings, &identity.zone);
+    let cluster = {
+        // Its connections live on the runtime that opened them, too.
+        let settings = settings.kubernetes.clone();
+        errands.spawn(async move { membership::cluster(&settings).await })
+    };
+    let cluster = cluster.await.map_err(|error| Failure::from(anyhow!(error)))??;
+    let config = Config { expects_count: cluster.is_some(), ..node_config(&settings, &identity.zone) };
     config.check(&identity, &instance_type).map_err(Failure::settings)?;
     let place = Place { identity: identity.clone(), instance_type: instance_type.clone() };
 
@@ -178,6 +186,7 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
     let (listen, listens) = watch::channel(settings.observe.listen);
     let observing =
         errands.spawn(observe::serve(Window { engine: requests.clone(), metrics, site }, listens));
+    let counting = cluster.map(|cluster| errands.spawn(membership::keep_counted(cluster, requests.clone())));
     let begun = Begun { file: document.file, settings, chosen, policy, place, listen };
     let reloader = Reloader::new(begun, requests);
     let reloading = errands.spawn(reloader.run(signals.hangup));
@@ -186,6 +195,7 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
     info!("stopping");
     reloading.abort();
     observing.abort();
+    let _ended = counting.inspect(JoinHandle::abort);
     spool.abort();
     // The engine first: it tells those that wait, and their connections carry the answer.
     let _nobody_listens = shutdown.send(true);

@@ -5,7 +5,7 @@
 //! `strategies`. A setting that is left out has the value of the incumbent's environment variable that stands for it
 //! (see `environment`), else the default that its field documents; `deploy/enid.toml` shows all of them.
 //!
-//! Map: `node`, `cloud`, `budget`, `pool`, `network`, `custom_networking`, `tags`, `observe`, `engine`, `strategy` the
+//! Map: `node`, `cloud`, `budget`, `kubernetes`, `pool`, `network`, `custom_networking`, `tags`, `observe`, `engine`, `strategy` the
 //! sections; `document` and `written` how they are read; `places` and `problem` what is said about them; `effective`
 //! which are not the default; `node_config` what decisions depend on.
 
@@ -15,6 +15,7 @@ mod custom_networking;
 mod document;
 mod effective;
 mod engine;
+mod kubernetes;
 mod network;
 mod node;
 mod node_config;
@@ -43,6 +44,7 @@ pub use budget::Budget;
 pub use cloud::{Cloud, Endpoint};
 pub use custom_networking::CustomNetworking;
 pub use engine::Engine;
+pub use kubernetes::{Asker, Kubernetes};
 pub use network::Network;
 pub use node::{Confinement, Node};
 pub(crate) use node_config::node_config;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub cloud: Cloud,
     /// `[budget]`: how much of the account's EC2 call limits this node takes.
     pub budget: Budget,
+    /// `[kubernetes]`: how the cluster is asked.
+    pub kubernetes: Kubernetes,
     /// `[pool]`: the node's supply of addresses.
     pub pool: Pool,
     /// `[network]`: links, routes and translation.
@@ -166,6 +170,7 @@ fn read<'d>(file: &'d Path, written: &'d Written, table: &'d DeTable<'d>) -> (Se
             node: root.section("node", |section| Node::read(section, directory)),
             cloud: root.section("cloud", Cloud::read),
             budget: root.section("budget", Budget::read),
+            kubernetes: root.section("kubernetes", |section| Kubernetes::read(section, directory)),
             pool: root.section("pool", Pool::read),
             custom_networking: root
                 .section("custom_networking", |section| CustomNetworking::read(section, network.families)),

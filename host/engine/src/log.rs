@@ -68,6 +68,7 @@ pub(crate) fn log_event(event: &Event) {
         | Event::Del { .. }
         | Event::Check { .. }
         | Event::Reconfigured(_)
+        | Event::NodesCounted { .. }
         | Event::StrategyReplaced
         | Event::Gc { .. }
         | Event::KernelSeen { result: Ok(_), .. }

@@ -5,6 +5,7 @@
 //! never delays an ADD.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU32;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,6 +111,11 @@ pub enum Request {
     Reconfigure {
         /// The new ones.
         config: Box<Config>,
+    },
+    /// The cluster's nodes were counted.
+    NodesCounted {
+        /// How many there are, this one included.
+        nodes: NonZeroU32,
     },
     /// A strategy was replaced.
     StrategyReplaced,
@@ -361,6 +367,7 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
                 let _gone = reply.send(view);
             }
             Request::Reconfigure { config } => self.happen(Event::Reconfigured(config)),
+            Request::NodesCounted { nodes } => self.happen(Event::NodesCounted { nodes }),
             Request::StrategyReplaced => self.happen(Event::StrategyReplaced),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use enid_core::cloud::{CloudEni, CloudError, NodeIdentity};
@@ -384,6 +385,11 @@ impl<S: Strategist> SimNode<S> {
     /// The operator changes the settings.
     pub fn reconfigure(&mut self, config: Config) {
         self.happen(Event::Reconfigured(Box::new(config)));
+    }
+
+    /// Somebody counts the cluster's nodes.
+    pub fn count_nodes(&mut self, nodes: NonZeroU32) {
+        self.happen(Event::NodesCounted { nodes });
     }
 
     /// The operator replaces the strategies.

@@ -40,7 +40,7 @@ struct Package {
     present: fn() -> bool,
 }
 
-const PACKAGES: [Package; 12] = [
+const PACKAGES: [Package; 13] = [
     // The linker of every Rust program, and the compiler of the TLS library's C code.
     Package { name: "gcc", scope: Scope::Build, present: || finds("cc") },
     Package { name: "libc6-dev", scope: Scope::Build, present: || has_c_headers() },
@@ -57,6 +57,8 @@ const PACKAGES: [Package; 12] = [
     },
     // Reads the metrics of a node, and checks them, the alerts and the dashboard.
     Package { name: "prometheus", scope: Scope::Tests, present: || finds("prometheus") && finds("promtool") },
+    // What a Kubernetes API keeps its objects in.
+    Package { name: "etcd-server", scope: Scope::Tests, present: || finds("etcd") },
     Package { name: "iproute2", scope: Scope::Nodes, present: || finds("ip") },
     Package { name: "nftables", scope: Scope::Nodes, present: || finds("nft") },
     Package { name: "iputils-ping", scope: Scope::Nodes, present: || finds("ping") },
@@ -70,9 +72,10 @@ const PACKAGES: [Package; 12] = [
 
 /// Packages that bring a service; the tests start their own, and a service would listen to the network or look after
 /// pods that nobody wants.
-const SERVICES: [(&str, &str); 3] = [
+const SERVICES: [(&str, &str); 4] = [
     ("containerd", "containerd.service"),
     ("docker-registry", "docker-registry.service"),
+    ("etcd-server", "etcd.service"),
     ("prometheus", "prometheus.service"),
 ];
 

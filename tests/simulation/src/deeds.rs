@@ -72,6 +72,9 @@ impl Judge {
                     if let Event::Reconfigured(config) = &**event {
                         self.spending.share(&config.budget, deed.at);
                     }
+                    if let Event::NodesCounted { nodes } = &**event {
+                        self.spending.count(*nodes, deed.at);
+                    }
                     let primary = &node.state().identity().primary_eni;
                     self.event(event, primary);
                 }
@@ -163,6 +166,7 @@ impl Judge {
             | Event::SubnetsDecided(_)
             | Event::MaxPodsDecided(_)
             | Event::Reconfigured(_)
+            | Event::NodesCounted { .. }
             | Event::StrategyReplaced
             | Event::Tick
             | Event::Stop => {}

@@ -1,6 +1,7 @@
 //! Whether a node keeps to its share of the account's calls: a bucket written down here a second time.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
 use enid_core::budget::{BudgetConfig, Class, SLOT_LENGTH};
 use enid_core::time::Timestamp;
@@ -9,6 +10,8 @@ use enid_core::time::Timestamp;
 #[derive(Clone, Debug, Default)]
 pub struct Spending {
     budget: BudgetConfig,
+    /// How many nodes this daemon was told of.
+    counted: Option<NonZeroU32>,
     /// What is left, in tokens, and since when.
     left: BTreeMap<Class, (f64, Timestamp)>,
 }
@@ -26,7 +29,8 @@ impl Spending {
     /// waits for slots, which are open for a moment each.
     fn left_of(&self, class: Class, now: Timestamp) -> f64 {
         let budget = &self.budget;
-        let part = f64::from(budget.share_milli) / 1000.0 / f64::from(budget.nodes.max(1));
+        let nodes = self.counted.map_or(budget.nodes.max(1), NonZeroU32::get);
+        let part = f64::from(budget.share_milli) / 1000.0 / f64::from(nodes);
         let limit = budget.limit(class);
         let rate = f64::from(limit.per_second) * part;
         let burst = f64::from(limit.burst) * part;
@@ -40,14 +44,26 @@ impl Spending {
     /// The share is another from now on.
     pub fn share(&mut self, budget: &BudgetConfig, now: Timestamp) {
         if self.budget != *budget {
-            let left = Class::ALL.map(|class| (class, (self.left_of(class, now), now)));
-            self.left = left.into_iter().filter(|(class, _)| self.left.contains_key(class)).collect();
+            self.settle(now);
             self.budget = budget.clone();
         }
+    }
+
+    /// The daemon is told how many nodes there are.
+    pub fn count(&mut self, nodes: NonZeroU32, now: Timestamp) {
+        self.settle(now);
+        self.counted = Some(nodes);
+    }
+
+    /// Reckons what is left under the share so far.
+    fn settle(&mut self, now: Timestamp) {
+        let left = Class::ALL.map(|class| (class, (self.left_of(class, now), now)));
+        self.left = left.into_iter().filter(|(class, _)| self.left.contains_key(class)).collect();
     }
 
     /// The daemon died: the next begins anew.
     pub fn begin_anew(&mut self) {
         self.left.clear();
+        self.counted = None;
     }
 }

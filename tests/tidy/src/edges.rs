@@ -40,7 +40,7 @@ struct Place {
     sees: &'static [&'static str],
 }
 
-const PLACES: [Place; 20] = [
+const PLACES: [Place; 21] = [
     Place { krate: "enid-guest", sees: &["enid-guest-derive"] },
     Place { krate: "enid-guest-derive", sees: &[] },
     Place { krate: "batched", sees: &["enid-guest"] },
@@ -52,6 +52,7 @@ const PLACES: [Place; 20] = [
     Place { krate: "enid-cni", sees: &["enid-protocol"] },
     Place { krate: "enid-engine", sees: &["enid-core"] },
     Place { krate: "enid-cloud-aws", sees: &["enid-core", "enid-engine"] },
+    Place { krate: "enid-cluster-kubernetes", sees: &[] },
     Place { krate: "enid-component-registry", sees: &["enid-component-store"] },
     Place { krate: "enid-component-store", sees: &[] },
     Place { krate: "enid-datapath-linux", sees: &["enid-core", "enid-engine"] },
@@ -98,9 +99,10 @@ const HEAVY: [&str; 9] =
     ["async-", "aws-", "axum", "cranelift", "futures", "hyper", "netlink-", "tokio", "wasmtime"];
 
 /// Who alone may call a family of crates.
-const OWNED: [(&str, &[&str]); 7] = [
+const OWNED: [(&str, &[&str]); 8] = [
     ("aws-", &["enid-cloud-aws"]),
-    ("axum", &["enid", "enid-vpc-lab"]),
+    ("axum", &["enid", "enid-cluster-kubernetes", "enid-vpc-lab"]),
+    ("kube", &["enid-cluster-kubernetes"]),
     ("minisign", &["enid-component-store"]),
     ("netlink-", &["enid-datapath-linux"]),
     ("oci-client", &["enid-component-registry"]),

@@ -58,6 +58,9 @@ pub struct Config {
     pub kernel: KernelConfig,
     /// How much EC2 may be asked for.
     pub budget: BudgetConfig,
+    /// Whether somebody is about to count the cluster's nodes: until then no burst is spent, because it may be larger
+    /// than a node's part.
+    pub expects_count: bool,
     /// Whether ENIs that nobody owns any more are deleted.
     pub sweep: bool,
 }
@@ -253,6 +256,7 @@ impl Default for Config {
             cordoned: false,
             kernel: KernelConfig::default(),
             budget: BudgetConfig::default(),
+            expects_count: false,
             sweep: true,
         }
     }

@@ -57,8 +57,8 @@ impl NodeState {
         now: Timestamp,
     ) -> (Self, Vec<Effect>) {
         let mut node = Self::new(config, identity, instance_type, now);
-        if !records.is_empty() {
-            node.resumed = true;
+        node.resumed = !records.is_empty();
+        if node.resumed {
             let (budget, instance) = (node.config.budget.clone(), node.identity.instance.clone());
             node.restraint.resume(&budget, &instance, now);
         }

@@ -33,7 +33,12 @@ impl Restraint {
         }
     }
 
-    /// A daemon before this one may have called until just now.
+    /// Nothing was spent yet.
+    pub(super) fn begin(&mut self, config: &BudgetConfig, instance: &InstanceId, now: Timestamp) {
+        self.budget = Budget::new(config.clone(), hash(instance.as_str()), now);
+    }
+
+    /// It is not known what was spent: a daemon before this one may have called until just now.
     pub(super) fn resume(&mut self, config: &BudgetConfig, instance: &InstanceId, now: Timestamp) {
         self.budget = Budget::resumed(config.clone(), hash(instance.as_str()), now);
     }

@@ -61,25 +61,20 @@ impl Sweep {
             since: BTreeMap::new(),
             swept: 0,
         };
-        sweep.rename(config, now);
+        sweep.rename(config.cluster.is_some(), config.budget.nodes, now);
         sweep
     }
 
     /// The cluster has another name, or none.
-    pub(super) fn rename(&mut self, config: &Config, now: Timestamp) {
+    pub(super) fn rename(&mut self, named: bool, nodes: u32, now: Timestamp) {
         self.found.clear();
         self.outdated = self.looking;
-        self.due = match config.cluster {
-            Some(_) => self.next_turn(config.budget.nodes, now),
-            None => now + FIRST,
-        };
+        self.due = if named { self.next_turn(nodes, now) } else { now + FIRST };
     }
 
     /// The cluster has another size: a turn that was drawn already stays.
-    pub(super) fn resize(&mut self, config: &Config, now: Timestamp) {
-        if config.cluster.is_some() {
-            self.due = self.due.min(self.next_turn(config.budget.nodes, now));
-        }
+    pub(super) fn resize(&mut self, nodes: u32, now: Timestamp) {
+        self.due = self.due.min(self.next_turn(nodes, now));
     }
 
     /// ENIs that this node deleted since it started.
@@ -149,8 +144,7 @@ impl NodeState {
         }
         // Without a cluster's name only this instance's own are looked for, which it leaves behind when it ends.
         let alone = self.config.cluster.is_none();
-        self.sweep.due =
-            if alone { Timestamp(u64::MAX) } else { self.sweep.next_turn(self.config.budget.nodes, now) };
+        self.sweep.due = if alone { Timestamp(u64::MAX) } else { self.sweep.next_turn(self.nodes(), now) };
         match result {
             Ok(CloudReply::Orphans(orphans)) => {
                 let listed = |eni: &EniId| orphans.iter().any(|orphan| orphan.id == *eni);

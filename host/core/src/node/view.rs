@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use serde::Serialize;
 
-use super::{CustomNetworking, NodeState, Provisioning, Purpose, Readiness};
+use super::{ClusterStatus, CustomNetworking, NodeState, Provisioning, Purpose, Readiness};
 use crate::cloud::CloudError;
 use crate::degraded::Degraded;
 use crate::demand::BUCKET;
@@ -61,6 +61,8 @@ pub struct Status {
     pub calls: BTreeMap<&'static str, u64>,
     /// The node's share of the account's calls, by class.
     pub budget: Vec<BudgetStatus>,
+    /// Among how many the cluster's share is divided.
+    pub cluster: ClusterStatus,
     /// ADDs that wait, the longest first; at most [`MAX_LISTED`].
     pub waiters: Vec<WaiterStatus>,
     /// Addresses out of service; at most [`MAX_LISTED`].
@@ -564,6 +566,7 @@ impl NodeState {
             strategies: self.strategies(),
             calls: self.call_counts.iter().map(|(api, count)| (api.name(), *count)).collect(),
             budget: self.budget_status(now),
+            cluster: self.cluster_status(now),
             waiters: self.waiters(now),
             quarantined: self.quarantined(now),
             blocks: self.block_status(),

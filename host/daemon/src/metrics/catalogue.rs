@@ -216,6 +216,12 @@ pub(super) const BUDGET_SLOWED: Row = gauge(
     &["class"],
     "What EC2's throttling has left of the rate: 1 when it does not throttle",
 );
+pub(super) const CLUSTER_NODES: Row = gauge(
+    "cluster_nodes",
+    Counts::Things("nodes"),
+    &["source"],
+    "Nodes that share the cluster's part of the account's limits: as the Kubernetes API counted them, or as configured",
+);
 
 // The node as a whole.
 pub(super) const READY: Row = gauge(
@@ -308,6 +314,7 @@ pub(super) const ALL: &[&Row] = &[
     &BUDGET_BURST,
     &BUDGET_RATE,
     &BUDGET_SLOWED,
+    &CLUSTER_NODES,
     &READY,
     &DEGRADED,
     &DECISIONS,

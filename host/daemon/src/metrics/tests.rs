@@ -189,6 +189,7 @@ fn what_happens_and_what_is_comes_out() {
         ("enid_degraded{mode=\"none\"}", 1.0),
         ("enid_strategy_faults{kind=\"warm-pool\"}", 1.0),
         ("enid_ec2_budget_slowed_ratio{class=\"describe\"}", 1.0),
+        ("enid_cluster_nodes{source=\"configured\"}", 1.0),
         ("enid_kernel_look_age_seconds", 12.0),
     ] {
         assert_eq!(value(&text, sample), expected, "{sample}");

@@ -31,6 +31,7 @@ pub(crate) fn node_config(settings: &Settings, zone: &str) -> Config {
         cordoned: node.unschedulable && !pool.manage_enis_when_unschedulable,
         kernel: kernel_config(network),
         budget: budget.config(),
+        expects_count: false,
         sweep: pool.sweep,
     }
 }

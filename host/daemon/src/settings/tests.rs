@@ -13,6 +13,7 @@ mod address_modes;
 mod budget;
 mod custom_networks;
 mod in_force;
+mod kubernetes;
 mod noise;
 mod observe;
 

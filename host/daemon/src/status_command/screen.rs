@@ -217,6 +217,14 @@ fn budget(report: &Value, screen: &mut Screen) {
     for (index, classes) in classes.chunks(2).enumerate() {
         screen.row(if index == 0 { "EC2 calls" } else { "" }, &classes.join("   "));
     }
+    let cluster = &report["cluster"];
+    if let Some(nodes) = cluster["nodes"].as_u64() {
+        let word = match cluster["counted_secs_ago"].as_u64() {
+            Some(secs) => format!("which the Kubernetes API counted {secs} s ago"),
+            None => "as budget.nodes says".to_owned(),
+        };
+        screen.indented(&format!("one of {nodes} parts of the cluster's share, {word}"));
+    }
 }
 
 fn waiters(report: &Value, screen: &mut Screen) {
@@ -301,6 +309,7 @@ mod tests {
                              "reason": "x".repeat(300), "faults": ["out of fuel"], "record": 17 }],
             "budget": [{ "class": "describe", "left_milli": 2500, "burst_milli": 5000, "per_second_milli": 100,
                          "factor_milli": 500 }],
+            "cluster": { "nodes": 37, "counted_secs_ago": 12 },
             "waiters": (0..6).map(|n| json!({ "pod": format!("a/p{n}"), "for_secs": n, "attachment": "-",
                 "reason": { "reason": "cooling", "cooling": 8, "secs": 12 } })).collect::<Vec<_>>(),
             "quarantined": [{ "address": "10.0.1.7", "pod": "a/b", "for_secs": 3,
@@ -327,6 +336,7 @@ mod tests {
             "→ 2 ready;",
             "fault: out of fuel",
             "describe 2.5 of 5.0 +0.10/s, slowed",
+            "  one of 37 parts of the cluster's share, which the Kubernetes API counted 12 s ago",
             "waits      a/p0 for 0 s",
             "  8 addresses are cooling down, the first for another 12 s",
             "and 2 more",

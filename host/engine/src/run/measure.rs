@@ -49,6 +49,7 @@ impl<C: Cloud, D: Datapath, S: Store, P: Strategist, K: Clock> Engine<C, D, S, P
             | Event::EniTornDown { .. }
             | Event::NodeSetUp { .. }
             | Event::Reconfigured(_)
+            | Event::NodesCounted { .. }
             | Event::StrategyReplaced
             | Event::KernelSeen { .. }
             | Event::Tick

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use enid_core::event::{Nics, Record};
@@ -474,12 +475,18 @@ impl Ordeal {
         }
     }
 
-    /// The cluster grows or shrinks.
+    /// The cluster grows or shrinks, and the operator or the Kubernetes API says so.
     fn share(&mut self) {
-        let mut config = self.node.state().config().clone();
-        config.budget.nodes = *self.dice.pick(&[1, 5, 20, 60]);
-        self.say(format!("{} nodes", config.budget.nodes));
-        self.node.reconfigure(config);
+        let nodes = *self.dice.pick(&[1, 5, 20, 60]);
+        if self.dice.one_in(2) {
+            self.say(format!("{nodes} nodes counted"));
+            self.node.count_nodes(NonZeroU32::new(nodes).expect("some"));
+        } else {
+            let mut config = self.node.state().config().clone();
+            config.budget.nodes = nodes;
+            self.say(format!("{nodes} nodes"));
+            self.node.reconfigure(config);
+        }
     }
 
     fn hide_links(&mut self) {

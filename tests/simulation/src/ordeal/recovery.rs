@@ -66,7 +66,7 @@ impl Ordeal {
             }
         }
         // Every step costs a call, and a node of many makes one of each kind in so many seconds.
-        let nodes = u64::from(self.node.state().config().budget.nodes);
+        let nodes = u64::from(self.node.state().nodes());
         self.live(Duration::from_secs(600 + 20 * nodes))?;
         self.runtime.collect_exactly(&mut self.node);
         self.live(Duration::from_secs(120))

@@ -1,5 +1,7 @@
 //! How much EC2 is asked.
 
+use std::num::NonZeroU32;
+
 use enid_core::budget::BudgetConfig;
 use enid_core::degraded::Degraded;
 use enid_core::node::Config;
@@ -205,4 +207,25 @@ fn a_pod_whose_address_ec2_lost_makes_nobody_look_all_the_time() {
     node.pass(minutes(30));
     let looks = node.ec2.calls()["DescribeNetworkInterfaces"] - before;
     assert!((28..=35).contains(&looks), "{looks} looks in half an hour");
+}
+
+#[test]
+fn a_node_whose_cluster_nobody_counts_goes_by_its_settings() {
+    let config = Config { expects_count: true, ..Config::default() };
+    let mut node = a_node("m5.large", LEAN, config);
+    assert!(add_settled(&mut node, "a").is_some());
+    let cluster = node.state().status(node.now()).cluster;
+    assert_eq!((cluster.nodes, cluster.counted_secs_ago), (1, None));
+    let rate = |node: &SimNode<Knobs>| node.state().status(node.now()).budget[0].per_second_milli;
+    let alone = rate(&node);
+
+    // What was counted holds, whatever the operator says meanwhile, and until it is counted again.
+    node.count_nodes(NonZeroU32::new(20).expect("some"));
+    node.reconfigure(Config { cluster: Some("ours".to_owned()), ..node.state().config().clone() });
+    node.pass(minutes(10));
+    let cluster = node.state().status(node.now()).cluster;
+    assert_eq!((cluster.nodes, cluster.counted_secs_ago), (20, Some(600)));
+    assert_eq!(rate(&node), alone / 20);
+    node.count_nodes(NonZeroU32::new(2).expect("some"));
+    assert_eq!(rate(&node), alone / 2);
 }

@@ -83,6 +83,21 @@ fn a_small_fleet_bursts_within_the_share() {
     }
 }
 
+/// Nobody tells these nodes how many they are, except the Kubernetes API, a moment after they start.
+#[test]
+fn a_hundred_nodes_that_are_counted_come_within_the_share() {
+    let what = "counted scale-out";
+    let mut town = Town::new(1, 100, 500, DEFAULT);
+    (town.config.budget.nodes, town.config.expects_count) = (10, true);
+    town.counted_after = Some(Duration::from_millis(100));
+    town.scale_out(30);
+    let begin = town.fleet.now();
+    assert!(town.pass_until(begin + HOUR, |town| town.taken.len() == 3000));
+    town.pass(Duration::from_secs(600));
+    town.check();
+    within_share(&mut town, what);
+}
+
 #[test]
 fn a_fleet_of_nodes_that_believe_themselves_alone_is_found_out() {
     let mut town = Town::new(1, 30, 500, DEFAULT);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use enid_core::budget::BudgetConfig;
@@ -27,6 +28,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 enum Deed {
     /// A daemon starts.
     Start(InstanceId),
+    /// It hears how many nodes there are.
+    Count(InstanceId),
     /// A pod's sandbox is to be connected.
     Add { instance: InstanceId, pod: String },
     /// The machine stops running.
@@ -51,6 +54,8 @@ pub(crate) struct Town {
     coming: BTreeMap<(Timestamp, u64), Deed>,
     waiting: BTreeMap<InstanceId, Vec<(Ticket, String)>>,
     leaving: BTreeSet<InstanceId>,
+    /// How long after its start a daemon is told how many nodes there are.
+    pub(crate) counted_after: Option<Duration>,
 }
 
 impl Town {
@@ -92,6 +97,7 @@ impl Town {
             coming: BTreeMap::new(),
             waiting: BTreeMap::new(),
             leaving: BTreeSet::new(),
+            counted_after: None,
         }
     }
 
@@ -100,6 +106,9 @@ impl Town {
         for (node, instance) in self.instances.clone().into_iter().enumerate() {
             let start = self.soon(5_000);
             self.expect(start, Deed::Start(instance.clone()));
+            if let Some(after) = self.counted_after {
+                self.expect(start + after, Deed::Count(instance.clone()));
+            }
             for pod in 0..pods {
                 let after = start + Duration::from_millis(1 + self.dice.roll(5_000));
                 self.expect(after, Deed::Add { instance: instance.clone(), pod: format!("n{node}p{pod}") });
@@ -171,6 +180,10 @@ impl Town {
             Deed::Start(instance) => {
                 self.fleet.start(&instance, self.config.clone(), self.knobs).unwrap();
                 self.fleet.node_mut(&instance).unwrap().watch();
+            }
+            Deed::Count(instance) => {
+                let nodes = u32::try_from(self.instances.len()).ok().and_then(NonZeroU32::new);
+                self.fleet.ask(&instance, |node| node.count_nodes(nodes.expect("a few nodes")));
             }
             Deed::Add { instance, pod } => {
                 if let Some(ticket) = self.fleet.ask(&instance, |node| node.add(&pod)) {

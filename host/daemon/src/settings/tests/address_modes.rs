@@ -215,6 +215,7 @@ fn decisions_depend_on_every_setting_that_is_about_them() {
             ingress: Some(vec!["10.7.0.0/16".parse().unwrap()]),
         },
         budget: BudgetConfig { share_milli: 100, ..of_a_cluster },
+        expects_count: false,
         sweep: false,
     };
     assert_eq!(node_config(&settings, "z"), expected);
