@@ -84,8 +84,8 @@ pub struct Watch {
     /// Held addresses that the kernel had at any moment: only they can have packets under way.
     wired: BTreeSet<IpAddr>,
     cold_until: BTreeMap<IpAddr, Timestamp>,
-    /// How far the daemon's clock was ahead of the world's, in milliseconds.
-    ahead: u64,
+    /// How far the daemon's clock was ahead of the world's, in milliseconds; less than nothing when it was behind.
+    ahead: i64,
     lives: u64,
 }
 
@@ -179,8 +179,8 @@ impl Watch {
         wrongs: &mut Vec<Wrong>,
     ) {
         let now = node.now();
-        let ahead = now.0.saturating_sub(node.world_time().0);
-        let stepped = ahead.saturating_sub(std::mem::replace(&mut self.ahead, ahead));
+        let ahead = now.0.cast_signed().saturating_sub(node.world_time().0.cast_signed());
+        let stepped = ahead.saturating_sub(std::mem::replace(&mut self.ahead, ahead)).max(0).cast_unsigned();
         for address in held.difference(&self.held) {
             if self.cold_until.get(address).is_some_and(|until| *until > now + UNSEEN) {
                 let what = format!("{address} is held again before it cooled down");
