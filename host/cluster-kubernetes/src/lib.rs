@@ -3,6 +3,7 @@
 //! Only read, and only what costs the API server little: nodes are counted from one page of one object's metadata, as
 //! the server says how many more there are.
 
+use std::error::Error;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub enum ClusterError {
         why: kube::config::KubeconfigError,
     },
     /// What these say does not make a client.
-    #[error("the Kubernetes API at {server} cannot be asked: {why}")]
+    #[error("the Kubernetes API at {server} cannot be asked: {}", words(.why))]
     Client {
         /// Where it is.
         server: String,
@@ -42,7 +43,7 @@ pub enum ClusterError {
         why: kube::Error,
     },
     /// The API refused, or did not answer as it should.
-    #[error("the Kubernetes API at {server} does not list nodes: {why}")]
+    #[error("the Kubernetes API at {server} does not list nodes: {}", words(.why))]
     Refused {
         /// Where it is.
         server: String,
@@ -63,6 +64,23 @@ pub enum ClusterError {
         /// Where it is.
         server: String,
     },
+}
+
+/// What an operator needs of it: the API's own words, or each cause in turn.
+fn words(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return format!("{} ({})", status.message, status.code);
+    }
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let inner = error.to_string();
+        if !words.contains(&inner) {
+            words = format!("{words}: {inner}");
+        }
+        cause = error.source();
+    }
+    words
 }
 
 /// A cluster that can be asked.
