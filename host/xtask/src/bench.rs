@@ -41,7 +41,7 @@ const IN_PREFIXES: usize = 500;
 const LEASES: usize = 200;
 
 /// What to measure and how.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct Options {
     /// How to print the figures
     #[arg(long, value_enum, default_value_t)]
@@ -138,21 +138,22 @@ fn taken(workspace: &Workspace) -> Result<Taken> {
     let mut site = Site::build(workspace, Mode::SecondaryIp, FULL)?;
     let idle_mib = site.resident_mib()?;
     let mut calls = Calls::make(workspace, &site, FULL)?;
+    let home = site.home();
     progress("one pod after the other");
-    let (add, del, links_gone) = calls.singles(&site)?;
+    let (add, del, links_gone) = home.inside(|| calls.singles(&site))?;
     progress("many at once");
-    let burst = calls.bursts(&site)?;
+    let burst = home.inside(|| calls.bursts(&site))?;
     progress("a full node");
-    let (full_add, full) = calls.fill(&site, AT_ONCE)?;
+    let (full_add, full) = home.inside(|| calls.fill(&site, AT_ONCE))?;
     let full_mib = site.resident_mib()?;
     progress("restarts");
-    let restart = calls.restarts(&mut site, LEASES)?;
+    let restart = home.inside(|| calls.restarts(&mut site, LEASES))?;
     drop(calls);
     drop(site);
     progress("a node whose addresses come out of prefixes");
     let site = Site::build(workspace, Mode::Prefix, IN_PREFIXES)?;
     let mut calls = Calls::make(workspace, &site, IN_PREFIXES)?;
-    let (_, in_prefixes) = calls.fill(&site, AT_ONCE)?;
+    let (_, in_prefixes) = site.home().inside(|| calls.fill(&site, AT_ONCE))?;
     let in_prefixes_mib = site.resident_mib()?;
     drop(calls);
     drop(site);

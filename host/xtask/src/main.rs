@@ -54,7 +54,7 @@ enum Task {
     },
     /// Set up, build and run all tiers of tests, or those named
     Test {
-        /// Tiers: tidy, unit, documentation, simulation, guests, datapath, e2e, demo
+        /// Tiers: tidy, unit, documentation, simulation, guests, datapath, e2e, demo, bench
         tiers: Vec<String>,
         /// A tier that cannot run here is a failure (also with CI=true)
         #[arg(long)]

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::setup::{self, Scope};
 use crate::workspace::{Workspace, shown};
-use crate::{artifacts, guests};
+use crate::{artifacts, bench, guests};
 
 /// Longest that one test program may run. The slowest tier attaches ENIs and takes tens of seconds; whatever
 /// needs more than this hangs.
@@ -50,9 +50,11 @@ enum Tests {
     Documentation,
     /// `enid demo`, which checks itself.
     Demo,
+    /// Every measurement, whatever it comes to: durations of a machine that is busy with tests say nothing.
+    Bench,
 }
 
-const TIERS: [Tier; 8] = [
+const TIERS: [Tier; 9] = [
     Tier {
         name: "tidy",
         shows: "the tree keeps its rules",
@@ -100,6 +102,12 @@ const TIERS: [Tier; 8] = [
         shows: "what a user sees first, with its own checks",
         need: Need::Root,
         tests: Tests::Demo,
+    },
+    Tier {
+        name: "bench",
+        shows: "everything that is measured can be measured; no bar counts here",
+        need: Need::Root,
+        tests: Tests::Bench,
     },
 ];
 
@@ -211,7 +219,8 @@ fn run_tier(workspace: &Workspace, tier: &Tier, programs: &[Program], required: 
             run_programs(workspace, programs.iter().filter(|program| !has_own_tier(&program.package)))
         }
         Tests::Documentation => run_documentation(workspace),
-        Tests::Demo => run_demo(workspace),
+        Tests::Demo => one(passed(Command::new(workspace.daemon()).arg("demo"), |_| {})),
+        Tests::Bench => one(bench::measure(workspace, &bench::Options::default()).map(drop)),
     };
     (tally, format!("{:<14} {tally} ({:.1} s)", tier.name, begun.elapsed().as_secs_f64()))
 }
@@ -219,7 +228,7 @@ fn run_tier(workspace: &Workspace, tier: &Tier, programs: &[Program], required: 
 fn has_own_tier(package: &str) -> bool {
     TIERS.iter().any(|tier| match tier.tests {
         Tests::Packages(names) => names.contains(&package),
-        Tests::OtherPackages | Tests::Documentation | Tests::Demo => false,
+        Tests::OtherPackages | Tests::Documentation | Tests::Demo | Tests::Bench => false,
     })
 }
 
@@ -314,8 +323,9 @@ fn run_documentation(workspace: &Workspace) -> Tally {
     counted(workspace.cargo().args(["test", "--release", "--workspace", "--doc", "--quiet"]))
 }
 
-fn run_demo(workspace: &Workspace) -> Tally {
-    match passed(Command::new(workspace.daemon()).arg("demo"), |_| {}) {
+/// What counts as one test.
+fn one(outcome: Result<()>) -> Tally {
+    match outcome {
         Ok(()) => Tally { passed: 1, failed: 0 },
         Err(why) => {
             eprintln!("error: {why:#}");

@@ -1,12 +1,14 @@
 //! A lab, and the daemon on one of its nodes, brought up as a user would.
 
 use std::fs;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 use crate::workspace::Workspace;
@@ -92,7 +94,7 @@ impl Site {
         let most = pods + 30;
         let settings = format!(
             "[node]\nruntime_dir = {runtime:?}\nmax_pods = {most}\n[cloud]\nregion = {}\nec2_endpoint = {}\nimds_endpoint = {}\n\
-             [pool]\nmode = {:?}\ncooldown_secs = 0\n[strategy.warm-pool]\nsettings = {{ minimum_ip_target = {pods}, warm_ip_target = 5 }}\n",
+             [pool]\nmode = {:?}\ncooldown_secs = 0\n[budget]\nshare = 1.0\nnodes = 1\n[strategy.warm-pool]\nsettings = {{ minimum_ip_target = {pods}, warm_ip_target = 5 }}\n",
             status["region"],
             status["ec2_endpoint"],
             status["imds_endpoint"],
@@ -111,6 +113,11 @@ impl Site {
             let _already_failing = site.stop();
         })?;
         Ok(site)
+    }
+
+    /// The network namespace of the node, where the container runtime would be.
+    pub(super) fn home(&self) -> Home {
+        Home(format!("/run/netns/{}", self.namespace).into())
     }
 
     /// The plugin, configured for this daemon.
@@ -225,6 +232,23 @@ impl Drop for Site {
         }
         report(lab(&self.program, &["down"]).map(drop));
         report(fs::remove_dir_all(format!("/run/{LAB}")).context("remove the runtime directory"));
+    }
+}
+
+/// A node's network namespace. The daemon serves nobody from another.
+pub(super) struct Home(PathBuf);
+
+impl Home {
+    /// Does something there, and what it starts is there, too.
+    pub(super) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let enter = || {
+            let namespace = fs::File::open(&self.0)?;
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .with_context(|| format!("enter {}", self.0.display()))
+        };
+        // A thread of its own: this one stays where it is.
+        let done = thread::scope(|scope| scope.spawn(|| enter().and_then(|()| work())).join());
+        done.map_err(|_| anyhow!("the measuring thread panicked"))?
     }
 }
 
