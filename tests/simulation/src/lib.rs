@@ -20,6 +20,7 @@ pub mod spending;
 pub mod strategies;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -115,6 +116,12 @@ fn decided<T>(target: T) -> Decision<T> {
         took: Duration::ZERO,
         record: None,
     }
+}
+
+/// Says it where it is seen: what a test that passes prints is not.
+pub fn say(line: impl std::fmt::Display) {
+    // Without anybody to read it there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A fresh node of a known type, settled.

@@ -12,7 +12,7 @@ use enid_sim::node::SimNode;
 use enid_sim::witness::Moment;
 use simulation::runtime::{Loss, Runtime};
 use simulation::safety::Watch;
-use simulation::{Knobs, START, mutations, out_of_place};
+use simulation::{Knobs, START, mutations, out_of_place, say};
 
 /// Which node lives the day.
 #[derive(Clone, Copy, Debug)]
@@ -199,7 +199,7 @@ fn die_at_every(moment: Moment) {
             }
         };
         std::thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
-        println!("{kind:?}: survived {} deaths, one at each {moment:?}", all - already);
+        say(format_args!("{kind:?}: survived {} deaths, one at each {moment:?}", all - already));
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! `ENID_SEED=<n>` replays one seed, `ENID_SEEDS=<n>` sets how many are run.
 
-use simulation::ordeal;
 use simulation::seeds::{all, guarded, number, told};
+use simulation::{ordeal, say};
 
 const SEEDS: u64 = 1000;
 
@@ -12,17 +12,17 @@ const SEEDS: u64 = 1000;
 fn nothing_unsafe_happens_and_the_node_recovers() {
     let outcome = match number("ENID_SEED") {
         Some(seed) => {
-            println!("seed {seed}");
+            say(format_args!("seed {seed}"));
             guarded(seed, ordeal::live)
         }
         None => {
             let seeds = number("ENID_SEEDS").unwrap_or(SEEDS);
-            println!("seeds 0 to {}; ENID_SEED=<n> replays one", seeds.saturating_sub(1));
+            say(format_args!("seeds 0 to {}; ENID_SEED=<n> replays one", seeds.saturating_sub(1)));
             all(seeds, ordeal::live)
         }
     };
     match outcome {
-        Ok(tally) => println!("survived: {}", told(&tally)),
+        Ok(tally) => say(format_args!("survived: {}", told(&tally))),
         Err(failure) => panic!("{}", failure.report),
     }
 }

@@ -14,6 +14,7 @@ use enid_sim::node::SimNode;
 use enid_sim::witness::Saboteur;
 use simulation::ordeal;
 use simulation::safety::{Rule, has};
+use simulation::say;
 use simulation::seeds::guarded;
 use simulation::strategies::Mind;
 
@@ -72,7 +73,7 @@ fn expect_found(name: &str, bend: Bend, mishear: Mishear, rules: &[Rule]) {
         if let Err(failure) = guarded(seed, |seed| ordeal::live_with(seed, bug())) {
             let rule = failure.wrong.rule;
             assert!(rules.contains(&rule), "{name} was found as {}", failure.report);
-            println!("{name}: found in seed {seed} by {}", failure.wrong);
+            say(format_args!("{name}: found in seed {seed} by {}", failure.wrong));
             if let Err(failure) = guarded(seed, ordeal::live) {
                 panic!("{name}: the seed is not clean without it either: {}", failure.report);
             }

@@ -8,7 +8,7 @@ mod trouble;
 use std::time::Duration;
 
 use enid_core::ids::InstanceId;
-use simulation::Knobs;
+use simulation::{Knobs, say};
 
 use account::{Use, by_api, uses};
 use town::Town;
@@ -27,15 +27,19 @@ const DEFAULT: Knobs = Knobs {
 fn measured(town: &mut Town, what: &str) -> Vec<Use> {
     let calls = town.calls();
     let throttled = calls.iter().filter(|made| made.throttled).count();
-    println!("{what}: {} nodes, {throttled} calls throttled, {:?}", town.instances.len(), by_api(&calls));
+    say(format_args!(
+        "{what}: {} nodes, {throttled} calls throttled, {:?}",
+        town.instances.len(),
+        by_api(&calls)
+    ));
     let uses = uses(&calls, &town.shared());
     for Use { class, calls, peaks: [second, ten], burst, burst_used } in &uses {
         let (whole, part) = (burst_used / 1000, burst_used % 1000);
-        println!(
+        say(format_args!(
             "{what}: {}: {calls} calls, at most {second} in 1 s and {ten} in 10 s; {whole}.{part:03} of a burst of {} used",
             class.name(),
             burst / 1000
-        );
+        ));
     }
     assert_eq!(throttled, 0, "{what}: the account's limits are never reached");
     uses
@@ -57,7 +61,7 @@ fn a_hundred_nodes_and_three_thousand_pods_come_within_the_share() {
         let begin = town.fleet.now();
         let all = town.pass_until(begin + HOUR, |town| town.taken.len() == 3000);
         let (bound, took, put_off) = (town.taken.len(), town.last_bound.since(begin), town.put_off);
-        println!("{what}: {bound} pods have an address after {took:?}; {put_off} ADDs were put off");
+        say(format_args!("{what}: {bound} pods have an address after {took:?}; {put_off} ADDs were put off"));
         assert!(all, "{what}: every pod has its address: {bound}");
         town.pass(Duration::from_secs(600));
         town.check();
@@ -76,7 +80,7 @@ fn a_small_fleet_bursts_within_the_share() {
         let begin = town.fleet.now();
         let pods = 50 * town.instances.len();
         assert!(town.pass_until(begin + HOUR, |town| town.taken.len() == pods));
-        println!("{what}: {pods} pods have an address after {:?}", town.last_bound.since(begin));
+        say(format_args!("{what}: {pods} pods have an address after {:?}", town.last_bound.since(begin)));
         town.pass(Duration::from_secs(600));
         town.check();
         within_share(&mut town, &what);
@@ -122,13 +126,13 @@ fn a_fleet_that_is_halved_while_it_grows_leaves_no_eni_behind() {
         town.pass(Duration::from_secs(15));
         let orphans = town.unattached().len();
         assert!(town.pass_until(begin + HOUR, |town| town.taken.len() == 30 * town.staying().count()));
-        println!("{what}: {orphans} ENIs without a node; {} pods have an address", town.taken.len());
+        say(format_args!("{what}: {orphans} ENIs without a node; {} pods have an address", town.taken.len()));
         assert!(orphans > 0, "some nodes ended in the middle of it");
 
         let ended = town.fleet.now();
         let clean = town.pass_until(ended + 12 * HOUR, |town| town.unattached().is_empty());
         let took = town.fleet.now().since(ended);
-        println!("{what}: no ENI without a node after {took:?} and {} looks", town.sweeps);
+        say(format_args!("{what}: no ENI without a node after {took:?} and {} looks", town.sweeps));
         assert!(clean, "{:?}", town.unattached());
         town.check();
         within_share(&mut town, &what);
@@ -153,10 +157,10 @@ fn looking_for_enis_without_a_node_costs_a_cluster_the_same_whatever_its_size() 
         town.sweeps = 0;
         town.pass(hours * HOUR);
         let (calls, sweeps) = (town.calls(), town.sweeps);
-        println!(
+        say(format_args!(
             "sweeping: {nodes} nodes look for ENIs without one {sweeps} times in {hours} hours; {:?}",
             by_api(&calls)
-        );
+        ));
         let sweeps = u32::try_from(sweeps).unwrap();
         // Six an hour on average.
         assert!(

@@ -7,6 +7,7 @@ use enid_sim::ec2::call::Call;
 use enid_sim::ec2::fault::{Fault, FaultKind};
 use enid_sim::ec2::refusal::Code;
 use enid_sim::ec2::throttle::{Bucket, Rate, Throttling};
+use simulation::say;
 
 use crate::account::by_api;
 use crate::town::Town;
@@ -29,10 +30,10 @@ fn daemons_that_keep_dying_stay_within_the_share() {
         }
         let pods = usize::try_from(nodes * pods).unwrap();
         assert!(town.pass_until(begin + HOUR, |town| town.taken.len() == pods), "{}", town.taken.len());
-        println!(
+        say(format_args!(
             "{what}: {pods} pods have an address after {:?} and {deaths} deaths",
             town.last_bound.since(begin)
-        );
+        ));
         town.pass(Duration::from_secs(600));
         town.check();
         within_share(&mut town, &what);
@@ -53,13 +54,13 @@ fn a_fleet_in_a_busy_account_slows_down_and_comes_through() {
     let all = town.pass_until(begin + HOUR, |town| town.taken.len() == 1000);
     let calls = town.calls();
     let throttled = calls.iter().filter(|made| made.throttled).count();
-    println!(
+    say(format_args!(
         "busy account: {} pods have an address after {:?}; {throttled} of {} calls throttled; {:?}",
         town.taken.len(),
         town.last_bound.since(begin),
         calls.len(),
         by_api(&calls)
-    );
+    ));
     assert!(all && throttled > 0);
     // Each call that must be made is refused a few times at most before it is granted.
     let granted = calls.len() - throttled;
@@ -80,7 +81,7 @@ fn a_fleet_without_ec2_hardly_calls_and_comes_back_within_its_share() {
     within_share(&mut town, "outage begins");
     town.pass(Duration::from_secs(1200));
     let calls = town.calls();
-    println!("outage: in twenty minutes {} nodes make {:?}", town.instances.len(), by_api(&calls));
+    say(format_args!("outage: in twenty minutes {} nodes make {:?}", town.instances.len(), by_api(&calls)));
     assert!(calls.iter().all(|made| made.call == Call::DescribeNetworkInterfaces), "probes and nothing else");
     assert!(
         (900..=1200).contains(&calls.len()),
@@ -91,7 +92,7 @@ fn a_fleet_without_ec2_hardly_calls_and_comes_back_within_its_share() {
     town.fleet.ec2.clear_faults();
     let back = town.fleet.now();
     assert!(town.pass_until(back + HOUR, |town| town.taken.len() == 3000), "{}", town.taken.len());
-    println!("outage: the last pod has its address {:?} after its end", town.last_bound.since(back));
+    say(format_args!("outage: the last pod has its address {:?} after its end", town.last_bound.since(back)));
     town.pass(Duration::from_secs(600));
     town.check();
     within_share(&mut town, "outage over");
