@@ -17,6 +17,8 @@ use kube::{Client, Config};
 const REQUEST: Duration = Duration::from_secs(10);
 /// Objects per page, where the server does not say how many more there are.
 const PAGE: u32 = 500;
+/// Ten times what Kubernetes is made for.
+const MOST_NODES: u32 = 50_000;
 /// Pages after which nobody counts on: far more than any cluster has.
 const MOST_PAGES: u32 = 100;
 
@@ -34,6 +36,12 @@ pub enum ClusterError {
         /// What is wrong with it.
         why: kube::config::KubeconfigError,
     },
+    /// The kubeconfig file has its user's token fetched by another program.
+    #[error(
+        "the kubeconfig {file} has another program fetch a token, and none is run here: put a token or a client \
+         certificate in it", file = .0.display()
+    )]
+    Plugin(PathBuf),
     /// What these say does not make a client.
     #[error("the Kubernetes API at {server} cannot be asked: {}", words(.why))]
     Client {
@@ -57,6 +65,16 @@ pub enum ClusterError {
         server: String,
         /// How long it had.
         within: Duration,
+    },
+    /// It says that there are more nodes than any cluster has.
+    #[error(
+        "the Kubernetes API at {server} says that there are {nodes} nodes: at most {MOST_NODES} are believed"
+    )]
+    Absurd {
+        /// Where it is.
+        server: String,
+        /// How many.
+        nodes: u32,
     },
     /// It lists no node, although one asks.
     #[error("the Kubernetes API at {server} knows no nodes, not even this one")]
@@ -105,12 +123,18 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`ClusterError::Kubeconfig`] when the file is missing, is none, or names what is missing.
+    /// [`ClusterError::Kubeconfig`] when the file is missing, is none, or names what is missing, and
+    /// [`ClusterError::Plugin`] where another program would have to be run.
     pub async fn by_kubeconfig(file: &Path) -> Result<Self, ClusterError> {
         let unusable = |why| ClusterError::Kubeconfig { file: file.to_owned(), why };
         let kubeconfig = Kubeconfig::read_from(file).map_err(unusable)?;
         let current = KubeConfigOptions::default();
-        Self::by(Config::from_custom_kubeconfig(kubeconfig, &current).await.map_err(unusable)?)
+        let config = Config::from_custom_kubeconfig(kubeconfig, &current).await.map_err(unusable)?;
+        // Making a client of it would run the program.
+        if config.auth_info.exec.is_some() || config.auth_info.auth_provider.is_some() {
+            return Err(ClusterError::Plugin(file.to_owned()));
+        }
+        Self::by(config)
     }
 
     fn by(mut config: Config) -> Result<Self, ClusterError> {
@@ -138,6 +162,9 @@ impl Cluster {
         let counted = tokio::time::timeout(REQUEST, self.count()).await;
         let counted = counted.map_err(|_| ClusterError::Late { server: server(), within: REQUEST })?;
         let nodes = counted.map_err(|why| ClusterError::Refused { server: server(), why })?;
+        if nodes > MOST_NODES {
+            return Err(ClusterError::Absurd { server: server(), nodes });
+        }
         NonZeroU32::new(nodes).ok_or_else(|| ClusterError::Empty { server: server() })
     }
 

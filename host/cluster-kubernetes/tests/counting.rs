@@ -141,6 +141,28 @@ async fn nonsense_is_an_error_and_no_number() {
     assert_eq!(script.asked.lock().expect("nobody panics").len(), 2);
     let error = cluster.count_nodes().await.expect_err("that is no list");
     assert!(matches!(error, ClusterError::Refused { .. }), "{error}");
+    let absurd = page(1, json!({ "continue": "on", "remainingItemCount": 4_000_000_000_u64 }));
+    let (_, cluster, _file) = scripted([absurd]).await;
+    let error = cluster.count_nodes().await.expect_err("no cluster is so large");
+    assert!(matches!(error, ClusterError::Absurd { nodes: 4_000_000_001, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn no_program_is_run_for_a_token() {
+    let directory = TempDir::new().expect("a directory");
+    let (file, trace) = (directory.path().join("kubeconfig"), directory.path().join("trace"));
+    let touch = json!({ "apiVersion": "client.authentication.k8s.io/v1", "command": "touch", "args": [trace],
+                        "interactiveMode": "Never" });
+    let text = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "clusters": [{ "name": "it", "cluster": { "server": "http://127.0.0.1:9" } }],
+        "users": [{ "name": "me", "user": { "exec": touch } }],
+        "contexts": [{ "name": "here", "context": { "cluster": "it", "user": "me" } }],
+    });
+    std::fs::write(&file, text.to_string()).expect("it can be written");
+    let error = Cluster::by_kubeconfig(&file).await.err().expect("it is refused").to_string();
+    assert!(error.contains("put a token") && error.contains(&file.display().to_string()), "{error}");
+    assert!(!trace.exists(), "the program was run");
 }
 
 #[tokio::test]

@@ -122,7 +122,8 @@ fn main() -> ExitCode {
 /// is refused, ends in its answer or in its complaints alone.
 fn default_log(command: &Command) -> &'static str {
     match command {
-        Command::Run { .. } => "info",
+        // That library logs whole answers that it cannot read.
+        Command::Run { .. } => "info,kube_client=off",
         Command::CheckSettings { .. }
         | Command::Config { .. }
         | Command::Status(_)
@@ -204,6 +205,7 @@ fn check_settings(config: &std::path::Path) -> Result<(), Failure> {
     let chosen = strategies::choose(&document)?;
     let house = strategies::house_aside(&document.settings);
     let policy = strategies::load(&document, &PolicyConfig { house, ..chosen })?;
+    membership::check(&document.settings.kubernetes)?;
     for remark in &document.remarks {
         eprintln!("enid: {remark}");
     }

@@ -140,13 +140,8 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
     // The kernel last: settings, strategies and metadata that refuse to start leave it as it was.
     let policy = policy.await.map_err(|error| Failure::from(anyhow!(error)))?;
     let policy = Arc::new(policy?);
-    let cluster = {
-        // Its connections live on the runtime that opened them, too.
-        let settings = settings.kubernetes.clone();
-        errands.spawn(async move { membership::cluster(&settings).await })
-    };
-    let cluster = cluster.await.map_err(|error| Failure::from(anyhow!(error)))??;
-    let config = Config { expects_count: cluster.is_some(), ..node_config(&settings, &identity.zone) };
+    let asker = membership::asker(&settings.kubernetes);
+    let config = Config { expects_count: asker.is_some(), ..node_config(&settings, &identity.zone) };
     config.check(&identity, &instance_type).map_err(Failure::settings)?;
     let place = Place { identity: identity.clone(), instance_type: instance_type.clone() };
 
@@ -186,7 +181,7 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
     let (listen, listens) = watch::channel(settings.observe.listen);
     let observing =
         errands.spawn(observe::serve(Window { engine: requests.clone(), metrics, site }, listens));
-    let counting = cluster.map(|cluster| errands.spawn(membership::keep_counted(cluster, requests.clone())));
+    let counting = asker.map(|asker| errands.spawn(membership::keep_counted(asker, requests.clone())));
     let begun = Begun { file: document.file, settings, chosen, policy, place, listen };
     let reloader = Reloader::new(begun, requests);
     let reloading = errands.spawn(reloader.run(signals.hangup));

@@ -77,10 +77,23 @@ impl Kubernetes {
 
     /// One request as the administrator; its answer, or what it was refused with.
     pub fn request(&self, method: &str, path: &str, body: &str) -> Result<String, String> {
+        self.request_as("admin", method, path, body)
+    }
+
+    /// Waits until the service account of `deploy/rbac.yaml` may list nodes, or may not: rights take a moment.
+    #[track_caller]
+    pub fn wait_until_it_may_list_nodes(&self, may: bool) {
+        wait_for(&format!("nodes may be listed: {may}"), SERVING, || {
+            let listed = self.request_as("enid", "GET", "/api/v1/nodes?limit=1", "");
+            if listed.is_ok() == may { Ok(()) } else { Err(format!("{listed:?}")) }
+        });
+    }
+
+    fn request_as(&self, token: &str, method: &str, path: &str, body: &str) -> Result<String, String> {
         let mut command = Command::new(enid());
         command.args(["lab", "enter", self.namespace.name(), "--", "python3"]);
         command.arg(sources().join("request.py")).arg(SERVER).arg(self.authority());
-        command.args(["admin", method, path]);
+        command.args([token, method, path]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();

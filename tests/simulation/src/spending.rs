@@ -29,7 +29,7 @@ impl Spending {
     /// waits for slots, which are open for a moment each.
     fn left_of(&self, class: Class, now: Timestamp) -> f64 {
         let budget = &self.budget;
-        let nodes = self.counted.map_or(budget.nodes.max(1), NonZeroU32::get);
+        let nodes = budget.nodes.max(self.counted.map_or(1, NonZeroU32::get));
         let part = f64::from(budget.share_milli) / 1000.0 / f64::from(nodes);
         let limit = budget.limit(class);
         let rate = f64::from(limit.per_second) * part;

@@ -158,7 +158,10 @@ impl NodeState {
             }
             (Phase::Ready, _) => self.give_back_now(eni),
             // On the journal's word alone nothing goes: the kernel must have been seen, and show nobody there.
-            (Phase::Leaving(_), _) if self.reconcile.seen().is_none() || self.may_have_strangers(eni) => {
+            (Phase::Leaving(_), _) if self.reconcile.seen().is_none() => Next::Nothing,
+            (Phase::Leaving(Leaving::TearingDown | Leaving::Detaching), _)
+                if self.may_have_strangers(eni) =>
+            {
                 Next::Nothing
             }
             (Phase::Leaving(Leaving::TearingDown), _) => Next::TearDown,
@@ -380,25 +383,26 @@ impl NodeState {
             Err(_) if eni.phase != Phase::Created => self.eni_call_done(id, API, Ok(()), now),
             Err(error) => {
                 let last = eni.failures.saturating_add(1) >= MAX_ATTACH_TRIES;
-                match error.kind {
+                let given_up = match error.kind {
+                    CloudErrorKind::LimitExceeded | CloudErrorKind::Rejected => true,
                     // Deleting what is gone costs one call, and leaks nothing when it is not.
-                    CloudErrorKind::Gone if last => eni.phase = Phase::Leaving(Leaving::Deleting),
-                    CloudErrorKind::Conflict if last && seat.is_none() => {
-                        eni.phase = Phase::Leaving(Leaving::Deleting);
-                    }
+                    CloudErrorKind::Gone => last,
                     // The index is taken, by something that we do not see yet: another one next time.
-                    CloudErrorKind::Conflict => eni.seat = seat.unwrap_or(eni.seat),
-                    CloudErrorKind::LimitExceeded | CloudErrorKind::Rejected => {
-                        eni.phase = Phase::Leaving(Leaving::Deleting);
-                        self.restraint.pushback.failed(API, error.clone(), now, self.next_op);
+                    CloudErrorKind::Conflict => {
+                        eni.seat = seat.unwrap_or(eni.seat);
+                        last && seat.is_none()
                     }
                     CloudErrorKind::Throttled
                     | CloudErrorKind::NoFreeAddresses
                     | CloudErrorKind::NoFreeBlocks
-                    | CloudErrorKind::Gone
                     | CloudErrorKind::Denied
                     | CloudErrorKind::NotAsked
-                    | CloudErrorKind::Unavailable => {}
+                    | CloudErrorKind::Unavailable => false,
+                };
+                if given_up {
+                    // The next one is not created at once, to meet the same.
+                    eni.phase = Phase::Leaving(Leaving::Deleting);
+                    self.restraint.pushback.failed(API, error.clone(), now, self.next_op);
                 }
                 self.eni_call_done(id, API, Err(error), now);
                 self.journal_eni(id, effects);

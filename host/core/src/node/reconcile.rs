@@ -603,11 +603,11 @@ impl NodeState {
     }
 
     /// The same for an ENI that would go as a whole: an address that EC2 did not list anywhere may be of any ENI in its
-    /// subnet.
+    /// subnet. Those of IPv6 are out of prefixes, which are known with their ENI.
     pub(super) fn may_have_strangers(&self, eni: &Eni) -> bool {
         let may_be_here = |address: &IpAddr| match address {
             IpAddr::V4(address) => eni.subnet_cidr.contains(address),
-            IpAddr::V6(_) => true,
+            IpAddr::V6(address) => eni.ipv6_prefixes.iter().any(|prefix| prefix.contains(address)),
         };
         let unplaced = |address: &IpAddr| self.pool.get(*address).is_none() && may_be_here(address);
         self.has_strangers(&eni.id) || self.strangers.keys().any(unplaced)

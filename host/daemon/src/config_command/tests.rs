@@ -62,7 +62,7 @@ fn variables_without_meaning_are_comments_with_the_reason() {
     let printed = from_env(&of_lines("ENABLE_POD_ENI=true\nCLUSTER_ENDPOINT=https://x\n"), &["FOO"]).unwrap();
     let comments: Vec<&str> = printed.lines().skip(2).collect();
     let expected = [
-        "# CLUSTER_ENDPOINT has no effect: the daemon does not speak to the API server yet",
+        "# CLUSTER_ENDPOINT has no effect: of the API server the daemon asks only how many nodes there are, as kubernetes.kubeconfig says",
         "# ENABLE_POD_ENI has no effect: security groups for pods are not supported yet",
         "# FOO is no variable of the Amazon VPC CNI that is known here",
     ];

@@ -24,7 +24,8 @@ const fn nothing(name: &'static str, why: &'static str) -> Variable {
     Variable { name, meaning: Meaning::Nothing(why) }
 }
 
-const KUBERNETES: &str = "the daemon does not speak to the API server yet";
+const KUBERNETES: &str =
+    "of the API server the daemon asks only how many nodes there are, as kubernetes.kubeconfig says";
 const POD_GROUPS: &str = "security groups for pods are not supported yet";
 const INSTALLER: &str = "enid installs nothing: its files are copied by whoever deploys it";
 const LOG_FILE: &str = "the daemon logs to standard error, and the service manager keeps it";

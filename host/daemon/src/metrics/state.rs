@@ -152,14 +152,17 @@ fn calls(status: &Status) -> Vec<(&'static Row, Vec<Sample>)> {
         let sample = |class: &BudgetStatus| labelled("class", class.class, f64::from(value(class)) / 1000.0);
         status.budget.iter().map(sample).collect()
     };
-    let source = if status.cluster.counted_secs_ago.is_some() { "kubernetes" } else { "configured" };
+    let (source, nodes) = match status.cluster.nodes {
+        Some(nodes) => ("kubernetes", nodes),
+        None => ("configured", status.cluster.parts),
+    };
     vec![
         (&catalogue::FAILING, vec![plain(f64::from(status.withheld.failing_milli) / 1000.0)]),
         (&catalogue::BUDGET_LEFT, classes(|class| class.left_milli)),
         (&catalogue::BUDGET_BURST, classes(|class| class.burst_milli)),
         (&catalogue::BUDGET_RATE, classes(|class| class.per_second_milli)),
         (&catalogue::BUDGET_SLOWED, classes(|class| class.factor_milli)),
-        (&catalogue::CLUSTER_NODES, vec![labelled("source", source, status.cluster.nodes)]),
+        (&catalogue::CLUSTER_NODES, vec![labelled("source", source, nodes)]),
     ]
 }
 

@@ -17,8 +17,8 @@ const MOST_NODES: u64 = 50_000;
 pub struct Budget {
     /// The cluster's share of every limit, in thousandths. Default 500, a half: others in the account call EC2, too.
     pub share_milli: u32,
-    /// How many nodes share it: the cluster's size, rounded up. Default 10. Where the Kubernetes API can be asked, its
-    /// count holds as soon as it came.
+    /// How many nodes share it at least: the cluster's size, rounded up. Default 10. Where the Kubernetes API can be asked,
+    /// its count holds when it is larger.
     pub nodes: u32,
     /// The account's limits where they are not the documented ones. Default: none, they are.
     pub limits: BTreeMap<Class, Limit>,

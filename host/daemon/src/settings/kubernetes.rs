@@ -6,32 +6,35 @@ use super::document::Section;
 use super::is_path;
 
 /// `[kubernetes]`: how the cluster is asked. Takes effect at the next start.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kubernetes {
-    /// Who asks. Default [`Asker::Pod`].
-    pub asker: Asker,
+    /// Who asks; `None`: nobody. Default [`Asker::Pod`].
+    pub asker: Option<Asker>,
 }
 
 /// As whom the Kubernetes API is asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asker {
     /// As the pod that the daemon runs in, where it does: with its service account.
-    #[default]
     Pod,
     /// As the user of a kubeconfig file's current context.
     Kubeconfig(PathBuf),
-    /// Nobody: the API is left alone.
-    Nobody,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self { asker: Some(Asker::Pod) }
+    }
 }
 
 impl Kubernetes {
     pub(super) fn read(section: &mut Section<'_, '_>, directory: &Path) -> Self {
         let allowed = "the path of a kubeconfig file, \"in-cluster\" or \"off\"";
         let asker = section.text("kubeconfig", allowed, |text| match text {
-            "in-cluster" => Some(Asker::Pod),
-            "" | "off" => Some(Asker::Nobody),
-            path => is_path(path).then(|| Asker::Kubeconfig(directory.join(path))),
+            "in-cluster" => Some(Some(Asker::Pod)),
+            "" | "off" => Some(None),
+            path => is_path(path).then(|| Some(Asker::Kubeconfig(directory.join(path)))),
         });
-        Self { asker: asker.unwrap_or_default() }
+        Self { asker: asker.unwrap_or(Self::default().asker) }
     }
 }

@@ -218,12 +218,12 @@ fn budget(report: &Value, screen: &mut Screen) {
         screen.row(if index == 0 { "EC2 calls" } else { "" }, &classes.join("   "));
     }
     let cluster = &report["cluster"];
-    if let Some(nodes) = cluster["nodes"].as_u64() {
-        let word = match cluster["counted_secs_ago"].as_u64() {
-            Some(secs) => format!("which the Kubernetes API counted {secs} s ago"),
-            None => "as budget.nodes says".to_owned(),
+    if let Some(parts) = cluster["parts"].as_u64() {
+        let word = match (cluster["nodes"].as_u64(), cluster["counted_secs_ago"].as_u64()) {
+            (Some(nodes), Some(secs)) => format!("{nodes} nodes were counted {secs} s ago"),
+            _ => "as budget.nodes says".to_owned(),
         };
-        screen.indented(&format!("one of {nodes} parts of the cluster's share, {word}"));
+        screen.indented(&format!("one of {parts} parts of the cluster's share; {word}"));
     }
 }
 
@@ -309,7 +309,7 @@ mod tests {
                              "reason": "x".repeat(300), "faults": ["out of fuel"], "record": 17 }],
             "budget": [{ "class": "describe", "left_milli": 2500, "burst_milli": 5000, "per_second_milli": 100,
                          "factor_milli": 500 }],
-            "cluster": { "nodes": 37, "counted_secs_ago": 12 },
+            "cluster": { "parts": 40, "nodes": 37, "counted_secs_ago": 12 },
             "waiters": (0..6).map(|n| json!({ "pod": format!("a/p{n}"), "for_secs": n, "attachment": "-",
                 "reason": { "reason": "cooling", "cooling": 8, "secs": 12 } })).collect::<Vec<_>>(),
             "quarantined": [{ "address": "10.0.1.7", "pod": "a/b", "for_secs": 3,
@@ -336,7 +336,7 @@ mod tests {
             "→ 2 ready;",
             "fault: out of fuel",
             "describe 2.5 of 5.0 +0.10/s, slowed",
-            "  one of 37 parts of the cluster's share, which the Kubernetes API counted 12 s ago",
+            "  one of 40 parts of the cluster's share; 37 nodes were counted 12 s ago",
             "waits      a/p0 for 0 s",
             "  8 addresses are cooling down, the first for another 12 s",
             "and 2 more",

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use enid_core::budget::BudgetConfig;
 use enid_core::degraded::Degraded;
-use enid_core::node::Config;
+use enid_core::node::{ClusterStatus, Config};
 use enid_sim::ec2::call::Call;
 use enid_sim::ec2::fault::{Fault, FaultKind};
 use simulation::{Knobs, a_node, add_settled};
@@ -214,8 +214,8 @@ fn a_node_whose_cluster_nobody_counts_goes_by_its_settings() {
     let config = Config { expects_count: true, ..Config::default() };
     let mut node = a_node("m5.large", LEAN, config);
     assert!(add_settled(&mut node, "a").is_some());
-    let cluster = node.state().status(node.now()).cluster;
-    assert_eq!((cluster.nodes, cluster.counted_secs_ago), (1, None));
+    let cluster = |node: &SimNode<Knobs>| node.state().status(node.now()).cluster;
+    assert_eq!(cluster(&node), ClusterStatus { parts: 1, nodes: None, counted_secs_ago: None });
     let rate = |node: &SimNode<Knobs>| node.state().status(node.now()).budget[0].per_second_milli;
     let alone = rate(&node);
 
@@ -223,9 +223,32 @@ fn a_node_whose_cluster_nobody_counts_goes_by_its_settings() {
     node.count_nodes(NonZeroU32::new(20).expect("some"));
     node.reconfigure(Config { cluster: Some("ours".to_owned()), ..node.state().config().clone() });
     node.pass(minutes(10));
-    let cluster = node.state().status(node.now()).cluster;
-    assert_eq!((cluster.nodes, cluster.counted_secs_ago), (20, Some(600)));
+    assert_eq!(cluster(&node), ClusterStatus { parts: 20, nodes: Some(20), counted_secs_ago: Some(600) });
     assert_eq!(rate(&node), alone / 20);
     node.count_nodes(NonZeroU32::new(2).expect("some"));
     assert_eq!(rate(&node), alone / 2);
+    // Who states more knows of more to come.
+    let mut config = node.state().config().clone();
+    config.budget.nodes = 50;
+    node.reconfigure(config);
+    assert_eq!((cluster(&node).parts, rate(&node)), (50, alone / 50));
+}
+
+#[test]
+fn a_count_that_comes_late_mints_no_burst() {
+    let mut node = a_node("m5.large", LEAN, Config { expects_count: true, ..Config::default() });
+    node.pass(minutes(10));
+    let left = |node: &SimNode<Knobs>| node.state().status(node.now()).budget[1].left_milli;
+    node.ec2.inject(Fault { call: None, times: 3, kind: FaultKind::Throttle }).unwrap();
+    for pod in 0..9 {
+        node.add(&format!("p{pod}"));
+    }
+    node.pass(Duration::from_secs(2));
+    let factors = |node: &SimNode<Knobs>| -> Vec<u32> {
+        node.state().status(node.now()).budget.iter().map(|class| class.factor_milli).collect()
+    };
+    let before = (left(&node), factors(&node));
+    assert!(before.1.iter().any(|factor| *factor < 1000), "EC2 has throttled: {before:?}");
+    node.count_nodes(NonZeroU32::MIN);
+    assert_eq!((left(&node), factors(&node)), before);
 }

@@ -102,6 +102,20 @@ fn a_hundred_nodes_that_are_counted_come_within_the_share() {
     within_share(&mut town, what);
 }
 
+/// The API counts those that have registered; the operator has stated how many there may be.
+#[test]
+fn a_hundred_nodes_that_are_counted_while_they_come_are_within_the_share_that_was_planned() {
+    let mut town = Town::new(2, 100, 500, DEFAULT);
+    town.config.expects_count = true;
+    town.counted_after = Some(Duration::from_millis(100));
+    town.count_those_that_run = true;
+    town.scale_out(30);
+    let begin = town.fleet.now();
+    assert!(town.pass_until(begin + HOUR, |town| town.taken.len() == 3000));
+    town.check();
+    within_share(&mut town, "planned scale-out");
+}
+
 #[test]
 fn a_fleet_of_nodes_that_believe_themselves_alone_is_found_out() {
     let mut town = Town::new(1, 30, 500, DEFAULT);

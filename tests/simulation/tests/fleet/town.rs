@@ -56,6 +56,8 @@ pub(crate) struct Town {
     leaving: BTreeSet<InstanceId>,
     /// How long after its start a daemon is told how many nodes there are.
     pub(crate) counted_after: Option<Duration>,
+    /// Whether those that did not start yet do not count.
+    pub(crate) count_those_that_run: bool,
 }
 
 impl Town {
@@ -98,6 +100,7 @@ impl Town {
             waiting: BTreeMap::new(),
             leaving: BTreeSet::new(),
             counted_after: None,
+            count_those_that_run: false,
         }
     }
 
@@ -182,7 +185,9 @@ impl Town {
                 self.fleet.node_mut(&instance).unwrap().watch();
             }
             Deed::Count(instance) => {
-                let nodes = u32::try_from(self.instances.len()).ok().and_then(NonZeroU32::new);
+                let running = self.fleet.nodes().count();
+                let nodes = if self.count_those_that_run { running } else { self.instances.len() };
+                let nodes = u32::try_from(nodes).ok().and_then(NonZeroU32::new);
                 self.fleet.ask(&instance, |node| node.count_nodes(nodes.expect("a few nodes")));
             }
             Deed::Add { instance, pod } => {

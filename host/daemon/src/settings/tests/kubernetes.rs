@@ -5,16 +5,16 @@ use super::*;
 #[test]
 fn the_cluster_is_asked_as_the_operator_says_or_not_at_all() {
     for (text, asker) in [
-        ("in-cluster", Asker::Pod),
-        ("off", Asker::Nobody),
-        ("", Asker::Nobody),
-        ("/etc/kubernetes/enid.conf", Asker::Kubeconfig("/etc/kubernetes/enid.conf".into())),
-        ("enid.conf", Asker::Kubeconfig("/etc/enid/enid.conf".into())),
+        ("in-cluster", Some(Asker::Pod)),
+        ("off", None),
+        ("", None),
+        ("/etc/kubernetes/enid.conf", Some(Asker::Kubeconfig("/etc/kubernetes/enid.conf".into()))),
+        ("enid.conf", Some(Asker::Kubeconfig("/etc/enid/enid.conf".into()))),
     ] {
         let settings = valid(&format!("[kubernetes]\nkubeconfig = {text:?}"));
         assert_eq!(settings.kubernetes.asker, asker, "{text}");
     }
-    assert_eq!(valid("").kubernetes.asker, Asker::Pod);
+    assert_eq!(valid("").kubernetes.asker, Some(Asker::Pod));
 }
 
 #[test]
