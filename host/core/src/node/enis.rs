@@ -164,6 +164,8 @@ impl NodeState {
             {
                 Next::Nothing
             }
+            // Attached to nothing, it stays for those only whom it is known to have carried.
+            (Phase::Leaving(Leaving::Deleting), _) if self.has_strangers(&eni.id) => Next::Nothing,
             (Phase::Leaving(Leaving::TearingDown), _) => Next::TearDown,
             (Phase::Leaving(Leaving::Detaching), Some(attachment)) => {
                 call(Purpose::Detach { eni: id }, CloudCall::Detach { attachment: attachment.clone() })
