@@ -59,12 +59,10 @@ pub enum ClusterError {
         why: kube::Error,
     },
     /// No answer in time.
-    #[error("the Kubernetes API at {server} did not list nodes within {within:?}")]
+    #[error("the Kubernetes API at {server} did not list nodes within {REQUEST:?}")]
     Late {
         /// Where it is.
         server: String,
-        /// How long it had.
-        within: Duration,
     },
     /// It says that there are more nodes than any cluster has.
     #[error(
@@ -102,7 +100,6 @@ fn words(error: &kube::Error) -> String {
 }
 
 /// A cluster that can be asked.
-#[derive(Clone)]
 pub struct Cluster {
     client: Client,
     server: String,
@@ -160,7 +157,7 @@ impl Cluster {
     pub async fn count_nodes(&self) -> Result<NonZeroU32, ClusterError> {
         let server = || self.server.clone();
         let counted = tokio::time::timeout(REQUEST, self.count()).await;
-        let counted = counted.map_err(|_| ClusterError::Late { server: server(), within: REQUEST })?;
+        let counted = counted.map_err(|_| ClusterError::Late { server: server() })?;
         let nodes = counted.map_err(|why| ClusterError::Refused { server: server(), why })?;
         if nodes > MOST_NODES {
             return Err(ClusterError::Absurd { server: server(), nodes });

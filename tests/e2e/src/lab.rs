@@ -14,6 +14,7 @@ use enid_vpc_lab::lab::status::{EniStatus, NodeStatus, Status, SubnetStatus};
 use enid_vpc_lab::namespace::NetNs;
 use enid_vpc_lab::waiting::wait_until;
 
+use crate::daemon::Daemon;
 use crate::node::Node;
 use crate::patience::wait_for;
 use crate::pod::Pod;
@@ -34,6 +35,16 @@ pub struct Lab {
     base: PathBuf,
     status: Status,
     unused: RefCell<Vec<NetNs>>,
+}
+
+/// A lab for the test called `test` whose m5.large is ready to serve, by its usual settings.
+#[track_caller]
+pub fn ready(test: &str) -> (Lab, Node, Daemon) {
+    let lab = Lab::up(test);
+    let node = lab.m5();
+    let daemon = node.start();
+    daemon.wait_until_ready();
+    (lab, node, daemon)
 }
 
 impl Lab {

@@ -18,8 +18,7 @@ mod status;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use e2e::daemon::Daemon;
-use e2e::lab::Lab;
+use e2e::lab::ready;
 use e2e::node::Node;
 use e2e::patience::wait_until_true;
 use e2e::plugin::{Call, CniFailure};
@@ -32,15 +31,6 @@ const LINK_END: Duration = Duration::from_secs(5);
 const GROWTH: Duration = Duration::from_secs(40);
 /// Where EC2 is in the lab.
 const EC2: &str = "10.0.0.2";
-
-/// A lab whose m5.large is ready to serve.
-fn ready(test: &str) -> (Lab, Node, Daemon) {
-    let lab = Lab::up(test);
-    let node = lab.m5();
-    let daemon = node.start();
-    daemon.wait_until_ready();
-    (lab, node, daemon)
-}
 
 /// STATUS as kubelet's runtime asks it.
 fn status(node: &Node, pod: &Pod) -> Call {

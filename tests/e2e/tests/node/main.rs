@@ -15,8 +15,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use e2e::daemon::Daemon;
-use e2e::lab::Lab;
+use e2e::lab::ready;
 use e2e::node::Node;
 use e2e::patience::wait_until_true;
 use e2e::pod::{Pod, address_of};
@@ -30,15 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const LINK_END: Duration = Duration::from_secs(5);
 /// An ENI takes some seconds to come in the lab.
 const GROWTH: Duration = Duration::from_secs(25);
-
-/// A lab whose m5.large is ready to serve.
-fn ready(test: &str) -> (Lab, Node, Daemon) {
-    let lab = Lab::up(test);
-    let node = lab.m5();
-    let daemon = node.start();
-    daemon.wait_until_ready();
-    (lab, node, daemon)
-}
 
 /// A pod reaches something and is seen there as `seen_as`.
 #[track_caller]

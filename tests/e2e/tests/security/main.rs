@@ -15,23 +15,13 @@ use std::fs;
 use std::time::Duration;
 
 use e2e::daemon::Daemon;
-use e2e::lab::Lab;
-use e2e::node::Node;
+use e2e::lab::ready;
 
 /// How long the daemon may take to notice that somebody has gone.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Descriptors that come and go by themselves: connections to EC2 and metadata. What a test sends is hundreds.
 const OWN_AFFAIRS: usize = 8;
-
-/// A lab whose m5.large is ready to serve.
-fn ready(test: &str) -> (Lab, Node, Daemon) {
-    let lab = Lab::up(test);
-    let node = lab.m5();
-    let daemon = node.start();
-    daemon.wait_until_ready();
-    (lab, node, daemon)
-}
 
 /// The descriptors that the daemon has open.
 fn descriptors(daemon: &Daemon) -> usize {
