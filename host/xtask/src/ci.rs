@@ -38,6 +38,8 @@ fn check_dependencies(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     println!("==> dependencies");
+    // Also those of systems that we do not build for: it reads all of them.
+    run(workspace.cargo().args(["fetch", "--locked"]))?;
     let mut deny = workspace.cargo();
     deny.args(["deny", "--offline", "--workspace", "check", "bans", "licenses", "sources"])
         .stdin(Stdio::null());
