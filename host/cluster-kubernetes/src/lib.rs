@@ -8,15 +8,21 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::Response;
+use http_body_util::Limited;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
+use kube::client::{ClientBuilder, DynBody};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use tower::util::MapResponseLayer;
 
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(10);
 /// Objects per page, where the server does not say how many more there are.
 const PAGE: u32 = 500;
+/// Bytes of an answer, after which it is dropped: 32 KiB for each object of a page, of metadata alone.
+const MOST_BYTES: usize = 16 << 20;
 /// Ten times what Kubernetes is made for.
 const MOST_NODES: u32 = 50_000;
 /// Pages after which nobody counts on: far more than any cluster has.
@@ -137,8 +143,11 @@ impl Cluster {
     fn by(mut config: Config) -> Result<Self, ClusterError> {
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
         config.read_timeout = Some(REQUEST);
-        match Client::try_from(config) {
-            Ok(client) => Ok(Self { client, server }),
+        let bounded = |answer: Response<Box<DynBody>>| answer.map(|body| Limited::new(body, MOST_BYTES));
+        match ClientBuilder::try_from(config) {
+            Ok(client) => {
+                Ok(Self { client: client.with_layer(&MapResponseLayer::new(bounded)).build(), server })
+            }
             Err(why) => Err(ClusterError::Client { server, why }),
         }
     }

@@ -148,6 +148,19 @@ async fn nonsense_is_an_error_and_no_number() {
 }
 
 #[tokio::test]
+async fn an_answer_without_end_is_not_kept() {
+    let labels = "x".repeat(17 << 20);
+    let node = json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata",
+                       "metadata": { "name": "node", "labels": { "large": labels } } });
+    let list = json!({ "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+                       "metadata": {}, "items": [node] });
+    let (_, cluster, _file) = scripted([(200, list), page(1, json!({}))]).await;
+    let error = cluster.count_nodes().await.expect_err("it is too large").to_string();
+    assert!(error.contains("length limit exceeded"), "{error}");
+    assert_eq!(cluster.count_nodes().await.expect("the next one is not").get(), 1);
+}
+
+#[tokio::test]
 async fn no_program_is_run_for_a_token() {
     let directory = TempDir::new().expect("a directory");
     let (file, trace) = (directory.path().join("kubeconfig"), directory.path().join("trace"));
