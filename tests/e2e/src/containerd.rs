@@ -6,9 +6,10 @@
 //! outside takes all of it away, also when the test is killed.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use enid_vpc_lab::namespace::NetNs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::golang::built;
 use crate::lab::Lab;
 use crate::node::Node;
 use crate::patience::wait_for;
@@ -27,7 +29,18 @@ use crate::plugin::{IFNAME, NETWORK};
 use crate::program;
 
 /// Where Debian has the plugins of the CNI project.
-const REFERENCE_PLUGINS: &str = "/usr/lib/cni";
+const DEBIANS_PLUGINS: &str = "/usr/lib/cni";
+/// The releases that `tests/e2e/cri/containerd` pins: of containerd, and of those plugins.
+const NEWER: &str = "v2.2.9";
+const NEWER_PLUGINS: &str = "v1.9.1";
+/// What is built of them.
+const NEWER_PROGRAMS: [&str; 5] = [
+    "github.com/containerd/containerd/v2/cmd/containerd",
+    "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+    "github.com/containerd/containerd/v2/cmd/ctr",
+    "github.com/containernetworking/plugins/plugins/main/loopback",
+    "github.com/containernetworking/plugins/plugins/meta/portmap",
+];
 /// What operators install.
 const CONFLIST: &str = include_str!("../../../deploy/10-enid.conflist");
 /// Where libcni keeps what plugins said.
@@ -35,12 +48,15 @@ const RESULTS: &str = "/var/lib/cni/results";
 const GUARD: &str = include_str!("../cri/guard.sh");
 const MACHINE: &str = include_str!("../cri/machine.sh");
 const PAUSE: &str = include_str!("../cri/pause.c");
+const FAILS: &str = include_str!("../cri/fails.sh");
 const IMAGE: &str = include_str!("../cri/image.py");
 const IMAGE_NAME: &str = "localhost/pause:e2e";
 /// The file for everything that it says.
 const LOG: &str = "log";
 /// The runtime handler of sandboxes that fail once they have their network.
 pub const BROKEN: &str = "broken";
+/// The plugin whose ADD fails.
+pub const FAILING: &str = "fails";
 /// Beyond the groups that anybody has.
 const FIRST_GROUP: u32 = 0x4000_0000;
 /// How long containerd may take until it listens.
@@ -48,9 +64,60 @@ const SERVING: Duration = Duration::from_secs(30);
 /// Lines of the log that a failing test shows.
 const SHOWN: usize = 40;
 
+/// A release of containerd, with the CNI project's plugins of its time.
+#[derive(Clone, Debug)]
+pub enum Release {
+    /// Debian's: it speaks CNI up to 1.0.0, and sends ADD and DEL only.
+    Debian,
+    /// A newer one, in this directory with its plugins: it speaks CNI 1.1.0, and asks STATUS whenever kubelet asks it.
+    Newer(PathBuf),
+}
+
+impl Release {
+    /// The newer one, where it can be built.
+    pub fn newer() -> Option<Self> {
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+        let program = built(&format!("containerd-{NEWER}-{NEWER_PLUGINS}"), |go, directory| {
+            go.current_dir(Path::new(&manifest).join("cri/containerd"));
+            go.args(["build", "-mod=readonly", "-trimpath", "-ldflags", "-s -w", "-tags", "no_btrfs", "-o"]);
+            go.arg(directory).args(NEWER_PROGRAMS);
+            "containerd"
+        })?;
+        Some(Self::Newer(program.parent().unwrap().to_owned()))
+    }
+
+    /// A word for names.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Debian => "debian",
+            Self::Newer(_) => "newer",
+        }
+    }
+
+    fn plugins(&self) -> &Path {
+        match self {
+            Self::Debian => Path::new(DEBIANS_PLUGINS),
+            Self::Newer(programs) => programs,
+        }
+    }
+
+    /// Where its programs are found, and then everybody's.
+    fn path(&self) -> OsString {
+        let everybodys = std::env::var_os("PATH").unwrap();
+        match self {
+            Self::Debian => everybodys,
+            Self::Newer(programs) => {
+                let everybodys = std::env::split_paths(&everybodys);
+                std::env::join_paths([programs.clone()].into_iter().chain(everybodys)).unwrap()
+            }
+        }
+    }
+}
+
 /// A containerd that runs, or crashed and can be started again.
 #[derive(Debug)]
 pub struct Containerd {
+    release: Release,
     directory: PathBuf,
     group: u32,
     cgroup: String,
@@ -61,7 +128,7 @@ pub struct Containerd {
 
 impl Containerd {
     /// Starts it on `node`, without a network.
-    pub fn start(lab: &Lab, node: &Node) -> Self {
+    pub fn start(release: &Release, lab: &Lab, node: &Node) -> Self {
         let directory = lab.directory().join("containerd");
         for part in ["names", "shared", "plugins", "networks"] {
             fs::create_dir_all(directory.join(part)).unwrap();
@@ -70,13 +137,19 @@ impl Containerd {
         fs::write(directory.join("config.toml"), settings(&directory)).unwrap();
         let (group, cgroup) = (own_group(), lab.name().to_owned());
         let machine = Machine::boot(node.namespace(), &directory, group, &cgroup);
-        let mut containerd = Self { directory, group, cgroup, machine, process: None, has_crashed: false };
+        let release = release.clone();
+        let mut containerd =
+            Self { release, directory, group, cgroup, machine, process: None, has_crashed: false };
         for name in ["loopback", "portmap"] {
-            containerd.install_plugin(name, &Path::new(REFERENCE_PLUGINS).join(name));
+            containerd.install_plugin(name, &containerd.release.plugins().join(name));
         }
+        let fails = containerd.directory.join("fails.sh");
+        fs::write(&fails, FAILS).unwrap();
+        fs::set_permissions(&fails, Permissions::from_mode(0o755)).unwrap();
+        containerd.install_plugin(FAILING, &fails);
         containerd.install_plugin("enid-cni", &program::plugin());
         containerd.start_again();
-        let mut import = containerd.machine.command();
+        let mut import = containerd.command();
         import.arg("ctr").arg("--address").arg(containerd.socket());
         import.args(["--namespace", "k8s.io", "images", "import"]);
         done(import.arg(containerd.directory.join("image.tar")));
@@ -90,7 +163,7 @@ impl Containerd {
         let _not_there = fs::remove_file(self.socket());
         self.remove_torn_results();
         let log = log(&self.directory);
-        let mut command = self.machine.command();
+        let mut command = self.command();
         command.args(["--setgid", &self.group.to_string(), "containerd", "--config"]);
         command.arg(self.directory.join("config.toml"));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -105,6 +178,13 @@ impl Containerd {
         wait_for("containerd listens", SERVING, || {
             UnixStream::connect(self.socket()).map(drop).map_err(|error| error.to_string())
         });
+    }
+
+    /// A command on its machine, to be completed with one of its programs.
+    fn command(&self) -> Command {
+        let mut command = self.machine.command();
+        command.env("PATH", self.release.path());
+        command
     }
 
     /// Removes what operators remove by hand: libcni keeps results in files that a crash may leave empty, and then

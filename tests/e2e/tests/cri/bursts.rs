@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use e2e::containerd::Containerd;
+use e2e::containerd::{Containerd, Release};
 use e2e::daemon::Daemon;
 use e2e::heartbeat::Heartbeat;
 use e2e::node::Node;
@@ -21,9 +21,15 @@ const MOMENTS: [u64; 3] = [8, 16, 24];
 /// How long it may take from one to the next.
 const NEXT_MOMENT: Duration = Duration::from_secs(60);
 
-#[test]
-fn a_burst_that_nobody_disturbs_is_served_at_once() {
-    let running = Running::up("burst");
+with_either_containerd!(
+    a_burst_that_nobody_disturbs_is_served_at_once,
+    crashes_of_containerd_in_the_middle_of_a_burst_lose_nothing,
+    crashes_of_enid_in_the_middle_of_a_burst_lose_nothing,
+    upgrades_of_enid_in_the_middle_of_a_burst_lose_nothing,
+);
+
+fn a_burst_that_nobody_disturbs_is_served_at_once(release: &Release) {
+    let running = Running::up(release, "burst");
     let begun = Instant::now();
     let ended = running.kubelet.run_all(&Wanted::pods("burst", BURST));
     println!("{BURST} sandboxes in {:.1} s", begun.elapsed().as_secs_f64());
@@ -32,9 +38,8 @@ fn a_burst_that_nobody_disturbs_is_served_at_once() {
     running.ends();
 }
 
-#[test]
-fn crashes_of_containerd_in_the_middle_of_a_burst_lose_nothing() {
-    let running = shaken(Running::up("runtime"), |containerd, daemon, _| {
+fn crashes_of_containerd_in_the_middle_of_a_burst_lose_nothing(release: &Release) {
+    let running = shaken(Running::up(release, "runtime"), |containerd, daemon, _| {
         containerd.crash();
         containerd.start_again();
         daemon
@@ -42,23 +47,21 @@ fn crashes_of_containerd_in_the_middle_of_a_burst_lose_nothing() {
     running.ends();
 }
 
-#[test]
-fn crashes_of_enid_in_the_middle_of_a_burst_lose_nothing() {
-    let running = shaken(Running::up("crash"), |_, daemon, node| {
+fn crashes_of_enid_in_the_middle_of_a_burst_lose_nothing(release: &Release) {
+    let running = shaken(Running::up(release, "crash"), |_, daemon, node| {
         daemon.kill();
         node.start()
     });
     running.ends();
 }
 
-#[test]
-fn upgrades_of_enid_in_the_middle_of_a_burst_lose_nothing() {
+fn upgrades_of_enid_in_the_middle_of_a_burst_lose_nothing(release: &Release) {
     let (new_daemon, new_plugin) = (OpenCopy::of(&enid()), OpenCopy::of(&plugin()));
     // The daemon looks for what it is shipped with beside itself.
     symlink(strategies(), new_daemon.directory.join("strategies")).unwrap();
     let programs = [(enid(), plugin()), (new_daemon.program.clone(), new_plugin.program.clone())];
     let mut upgrades = programs.iter().cycle().skip(1);
-    let running = shaken(Running::up("upgrade"), |containerd, daemon, node| {
+    let running = shaken(Running::up(release, "upgrade"), |containerd, daemon, node| {
         let (daemon_program, plugin_program) = upgrades.next().unwrap();
         containerd.install_plugin("enid-cni", plugin_program);
         daemon.kill();

@@ -164,11 +164,12 @@ impl Kubelet {
         Ok(conditions.map(condition).collect())
     }
 
-    /// Waits until runtime and network are ready, which is when kubelet starts pods.
+    /// Waits until runtime and network are ready, which is when kubelet starts pods. Other conditions it passes on.
     #[track_caller]
     pub(crate) fn wait_until_ready(&self) {
+        let needed = ["RuntimeReady", "NetworkReady"];
         wait_for("runtime and network are ready", SERVING, || match self.conditions() {
-            Ok(conditions) if conditions.values().all(|(holds, _)| *holds) => Ok(()),
+            Ok(conditions) if needed.iter().all(|name| conditions[*name].0) => Ok(()),
             other => Err(format!("{other:?}")),
         });
     }

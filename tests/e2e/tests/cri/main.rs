@@ -1,14 +1,27 @@
 //! A node as kubelet has it: containerd, unmodified, makes the sandboxes and drives enid through the calls of CRI.
 //!
-//! containerd 1.6 and 1.7 speak CNI up to 1.0.0 and send ADD and DEL only; STATUS, CHECK and GC have their tests with
-//! other drivers.
+//! With the containerd of Debian, and with a newer one where there is Go to build it. No containerd sends CHECK or GC, which have
+//! their tests with other drivers.
 //!
 //! Map: `kubelet` the client · `sandboxes` their life and their end · `refusals` sandboxes that cannot be ·
-//! `bursts` crashes in the middle of many.
+//! `bursts` crashes in the middle of many · `readiness` what the runtime tells of the network.
 #![expect(clippy::unwrap_used, reason = "a test that cannot arrange its world fails")]
+
+/// Makes tests of functions that take a [`Release`]: each once with either.
+macro_rules! with_either_containerd {
+    ($($test:ident),+ $(,)?) => {
+        mod debians {
+            $(#[test] fn $test() { super::$test(&e2e::containerd::Release::Debian); })+
+        }
+        mod newer {
+            $(#[test] fn $test() { e2e::containerd::Release::newer().iter().for_each(super::$test); })+
+        }
+    };
+}
 
 mod bursts;
 mod kubelet;
+mod readiness;
 mod refusals;
 mod sandboxes;
 
@@ -16,7 +29,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use e2e::containerd::Containerd;
+use e2e::containerd::{Containerd, Release};
 use e2e::daemon::Daemon;
 use e2e::kernel::Kernel;
 use e2e::lab::Lab;
@@ -47,24 +60,29 @@ struct Running {
 }
 
 /// A lab with a node of 29 pods on each ENI, and a small one.
-fn lab(test: &str) -> Lab {
+fn lab(release: &Release, test: &str) -> Lab {
     let types = ["m5.4xlarge", "t3.small"].map(str::to_owned);
-    Lab::of(&format!("cri-{test}"), Landscape::standard().with_instance_types(&types))
+    Lab::of(&format!("cri-{}-{test}", release.name()), Landscape::standard().with_instance_types(&types))
 }
 
 impl Running {
     /// enid and containerd on the large node, both ready.
-    fn up(test: &str) -> Self {
-        Self::with(test, Settings::clone, &[])
+    fn up(release: &Release, test: &str) -> Self {
+        Self::with(release, test, Settings::clone, &[])
     }
 
     /// The same with other settings, and with `further` plugins after enid's.
-    fn with(test: &str, settings: impl FnOnce(&Settings) -> Settings, further: &[Value]) -> Self {
-        let lab = lab(test);
+    fn with(
+        release: &Release,
+        test: &str,
+        settings: impl FnOnce(&Settings) -> Settings,
+        further: &[Value],
+    ) -> Self {
+        let lab = lab(release, test);
         let node = lab.m5();
         node.configure(&settings(&node.settings()));
         let daemon = node.start();
-        let containerd = Containerd::start(&lab, &node);
+        let containerd = Containerd::start(release, &lab, &node);
         let kubelet = Kubelet::of(&containerd);
         containerd.connect(&node, further);
         daemon.wait_until_ready();

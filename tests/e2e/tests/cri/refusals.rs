@@ -1,26 +1,21 @@
 //! Sandboxes that cannot be: what was done for them is undone, and kubelet is told why.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-
-use e2e::containerd::BROKEN;
+use e2e::containerd::{BROKEN, FAILING, Release};
 use e2e::settings::Settings;
 use serde_json::{Value, json};
 
 use crate::Running;
 use crate::kubelet::Wanted;
 
-/// A plugin whose ADD fails.
-const FAILS: &str = r#"#!/bin/sh
-[ "$CNI_COMMAND" = ADD ] || exit 0
-echo '{"cniVersion":"1.0.0","code":142,"msg":"out of order"}'
-exit 1
-"#;
+with_either_containerd!(
+    a_sandbox_that_fails_after_its_add_is_rolled_back,
+    an_add_is_taken_back_when_a_later_plugin_fails,
+    kubelet_is_told_the_typed_reason_of_a_refusal,
+);
 
-#[test]
-fn a_sandbox_that_fails_after_its_add_is_rolled_back() {
+fn a_sandbox_that_fails_after_its_add_is_rolled_back(release: &Release) {
     // The runtime cannot start what would live in the network that is there already.
-    let running = Running::up("broken");
+    let running = Running::up(release, "broken");
     let failed = running.kubelet.run(&Wanted::pod("headless").by(BROKEN)).unwrap_err();
     assert!(!failed.message.contains("enid"), "{failed:?}");
     running.is_empty();
@@ -29,13 +24,8 @@ fn a_sandbox_that_fails_after_its_add_is_rolled_back() {
     running.ends();
 }
 
-#[test]
-fn an_add_is_taken_back_when_a_later_plugin_fails() {
-    let running = Running::with("chain", Clone::clone, &[json!({ "type": "fails" })]);
-    let script = running.lab.directory().join("fails");
-    fs::write(&script, FAILS).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    running.containerd.install_plugin("fails", &script);
+fn an_add_is_taken_back_when_a_later_plugin_fails(release: &Release) {
+    let running = Running::with(release, "chain", Clone::clone, &[json!({ "type": FAILING })]);
     let failed = running.kubelet.run(&Wanted::pod("unlucky")).unwrap_err();
     assert!(failed.message.contains("out of order"), "{failed:?}");
     running.is_empty();
@@ -43,13 +33,12 @@ fn an_add_is_taken_back_when_a_later_plugin_fails() {
     running.ends();
 }
 
-#[test]
-fn kubelet_is_told_the_typed_reason_of_a_refusal() {
+fn kubelet_is_told_the_typed_reason_of_a_refusal(release: &Release) {
     let few = |usual: &Settings| {
         let none_to_spare = "warm_ip_target = 1, minimum_ip_target = 0";
         usual.clone().max_pods(2).wait_secs(1).warm_pool("warm-targets", none_to_spare)
     };
-    let running = Running::with("refused", few, &[]);
+    let running = Running::with(release, "refused", few, &[]);
     running.kubelet.bring_in_sync(&Wanted::pods("first", 2));
     let failed = running.kubelet.run(&Wanted::pod("third")).unwrap_err();
     let details = failed.message.find('{').map(|start| &failed.message[start..]);

@@ -2,20 +2,25 @@
 
 use std::net::SocketAddr;
 
-use e2e::containerd::Containerd;
+use e2e::containerd::Release;
 use e2e::traffic::{PORT, all_reach_each_other, listen, reaches};
 use enid_vpc_lab::probe;
 use serde_json::json;
 
-use crate::kubelet::{Kubelet, Wanted};
-use crate::{PATIENCE, Running, lab};
+use crate::kubelet::Wanted;
+use crate::{PATIENCE, Running};
 
 /// A port of the node that leads to a pod.
 const HOST_PORT: u16 = 8088;
 
-#[test]
-fn pods_get_addresses_of_the_vpc_and_reach_whoever_they_should() {
-    let running = Running::up("reach");
+with_either_containerd!(
+    pods_get_addresses_of_the_vpc_and_reach_whoever_they_should,
+    del_comes_three_times_and_succeeds_each_time,
+    a_port_of_the_node_reaches_the_pod,
+);
+
+fn pods_get_addresses_of_the_vpc_and_reach_whoever_they_should(release: &Release) {
+    let running = Running::up(release, "reach");
     let node = &running.node;
     let ids: Vec<String> = Wanted::pods("web", 3).iter().map(|pod| running.kubelet.start(pod)).collect();
     let pods = running.is_consistent();
@@ -48,9 +53,8 @@ fn pods_get_addresses_of_the_vpc_and_reach_whoever_they_should() {
     running.ends();
 }
 
-#[test]
-fn del_comes_three_times_and_succeeds_each_time() {
-    let running = Running::up("dels");
+fn del_comes_three_times_and_succeeds_each_time(release: &Release) {
+    let running = Running::up(release, "dels");
     let [stays, goes] = ["stays", "goes"].map(|name| running.kubelet.start(&Wanted::pod(name)));
     let gone = running.placed(&goes);
     // The first with the namespace, the others with the id alone.
@@ -68,32 +72,9 @@ fn del_comes_three_times_and_succeeds_each_time() {
     running.ends();
 }
 
-#[test]
-fn the_network_is_ready_once_the_conflist_is_there() {
-    let lab = lab("ready");
-    let node = lab.m5();
-    let daemon = node.start();
-    let containerd = Containerd::start(&lab, &node);
-    let kubelet = Kubelet::of(&containerd);
-    let conditions =
-        e2e::patience::wait_for("the runtime is ready", PATIENCE, || match kubelet.conditions() {
-            Ok(conditions) if conditions["RuntimeReady"].0 => Ok(conditions),
-            other => Err(format!("{other:?}")),
-        });
-    assert!(!conditions["NetworkReady"].0, "{conditions:?}");
-    containerd.connect(&node, &[]);
-    kubelet.wait_until_ready();
-    daemon.wait_until_ready();
-    let running = Running { kubelet, containerd, daemon, node, lab };
-    running.kubelet.start(&Wanted::pod("first"));
-    assert_eq!(running.is_consistent().len(), 1);
-    running.ends();
-}
-
-#[test]
-fn a_port_of_the_node_reaches_the_pod() {
+fn a_port_of_the_node_reaches_the_pod(release: &Release) {
     let portmap = json!({ "type": "portmap", "capabilities": { "portMappings": true } });
-    let running = Running::with("ports", Clone::clone, &[portmap]);
+    let running = Running::with(release, "ports", Clone::clone, &[portmap]);
     let node = &running.node;
     let sandbox = running.kubelet.start(&Wanted::pod("server").reached_at(HOST_PORT, PORT));
     let server = running.placed(&sandbox);
