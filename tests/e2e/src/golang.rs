@@ -18,7 +18,7 @@ pub(crate) fn built(
     arrange: impl FnOnce(&mut Command, &Path) -> &'static str,
 ) -> Option<PathBuf> {
     let _alone = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let tools = program::plugin().with_file_name("tools");
+    let tools = program::tools();
     // Under another name until it is whole.
     let (place, half) = (tools.join(name), tools.join(format!("{name}.new")));
     let Some(go) = go() else {

@@ -7,7 +7,7 @@
 //! Map: [`program`] what is under test · [`lab`] a VPC of the test's own · [`node`] one node of it and its
 //! questions · [`settings`] its `enid.toml` · [`daemon`] its process · [`pod`] a sandbox · [`plugin`] CNI calls ·
 //! [`containerd`] a runtime that makes both itself · [`libcni`] the library of runtimes · [`kubernetes`] the cluster's API ·
-//! [`kernel`] what the kernel has · [`metrics`] what is seen over HTTP · [`traffic`] who reaches whom, and is seen as whom · [`heartbeat`] traffic that notices every gap · [`patience`] waiting with deadlines.
+//! [`python`] programs of others in Python · [`kernel`] what the kernel has · [`metrics`] what is seen over HTTP · [`traffic`] who reaches whom, and is seen as whom · [`heartbeat`] traffic that notices every gap · [`patience`] waiting with deadlines.
 //!
 //! Needs root, iproute2, nftables, and what `cargo xtask demo` builds: `enid`, `enid-cni` and the shipped
 //! strategies, in the directory above the test programs'.
@@ -27,5 +27,6 @@ pub mod patience;
 pub mod plugin;
 pub mod pod;
 pub mod program;
+pub mod python;
 pub mod settings;
 pub mod traffic;

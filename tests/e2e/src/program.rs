@@ -19,6 +19,11 @@ fn built(name: &str) -> PathBuf {
     path
 }
 
+/// Where programs of others are kept that tests have built.
+pub(crate) fn tools() -> PathBuf {
+    directory().join("tools")
+}
+
 /// `enid`.
 pub fn enid() -> PathBuf {
     built("enid")

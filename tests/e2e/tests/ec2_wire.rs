@@ -1,17 +1,16 @@
 //! The EC2 model on its wire, driven by clients that we did not write: boto3, botocore and the AWS CLI.
 //!
-//! The clients come from PyPI at pinned versions, into a virtual environment below cargo's directory for
-//! test files or below the one that `ENID_PY_VENV` names. Every answer is checked against botocore's service
+//! The clients come from PyPI at pinned versions. Every answer is checked against botocore's service
 //! model as well, and moto gives a second opinion. Runs on loopback only, without root.
 //!
 //! When a test fails: `cd tests/e2e/ec2`, set `ENID_EC2_SERVER` to the example's path (the failure prints
 //! it) and run `python -m unittest -v` with the environment's Python.
 
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use e2e::python;
 
 const REQUIREMENTS: &str = include_str!("../ec2/requirements.txt");
 
@@ -52,7 +51,7 @@ fn moto_tells_the_same_story_where_it_is_right() -> Result<()> {
 
 /// Runs one Python module against a freshly built server.
 fn run(module: &str) -> Result<()> {
-    let python = environment()?;
+    let python = python::environment("ec2-clients", REQUIREMENTS);
     let server = server()?;
     let ran = Command::new(&python)
         .args(["-m", "unittest", "-v", module])
@@ -96,34 +95,4 @@ fn server() -> Result<PathBuf> {
             message["executable"].as_str().filter(|_| is_ours).map(PathBuf::from)
         });
     executable.context("cargo did not say where ec2_server is")
-}
-
-/// The Python of a virtual environment with the pinned clients; made once, whoever comes first.
-fn environment() -> Result<PathBuf> {
-    let own = || Path::new(env!("CARGO_TARGET_TMPDIR")).join("ec2-clients");
-    let home = std::env::var_os("ENID_PY_VENV").map_or_else(own, PathBuf::from);
-    fs::create_dir_all(&home).with_context(|| format!("make {}", home.display()))?;
-    let guard = File::create(home.join("lock")).context("open the environment's lock")?;
-    guard.lock().context("wait for another test that makes the environment")?;
-    let (venv, stamp) = (home.join("venv"), home.join("requirements.txt"));
-    let python = venv.join("bin/python");
-    if fs::read_to_string(&stamp).is_ok_and(|made| made == REQUIREMENTS) && python.exists() {
-        return Ok(python);
-    }
-    step(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))
-        .context("make a virtual environment; `apt-get install python3-venv` may be missing")?;
-    step(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--requirement"])
-            .arg(scripts().join("requirements.txt")),
-    )
-    .context("install the clients from PyPI")?;
-    fs::write(&stamp, REQUIREMENTS).context("note what is installed")?;
-    Ok(python)
-}
-
-fn step(command: &mut Command) -> Result<()> {
-    let done = command.stdin(Stdio::null()).output().with_context(|| format!("run {command:?}"))?;
-    ensure!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
-    Ok(())
 }

@@ -113,8 +113,7 @@ async fn an_eni_lives_and_goes(cloud: &AwsCloud, node: &NodeIdentity, subnet: &S
 
 #[tokio::test(flavor = "multi_thread")]
 async fn moto_and_the_adapter_agree_where_moto_is_right() {
-    let python = moto::installed().expect("moto installs: it needs python3-venv and PyPI");
-    let moto = MotoNode::start(&python).unwrap();
+    let moto = MotoNode::start().unwrap();
     let cloud = cloud(&moto.ec2, &moto.imds);
     let node = cloud.identity().await.unwrap();
 

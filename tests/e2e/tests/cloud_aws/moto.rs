@@ -1,13 +1,14 @@
-//! moto, an EC2 that we did not write: pinned, from PyPI, in an environment of its own.
+//! moto, an EC2 that we did not write: pinned, from PyPI.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
+use e2e::python;
 use serde_json::Value;
 
-const MOTO: &str = "5.2.5";
+const REQUIREMENTS: &str = include_str!("../../ec2/requirements.txt");
 
 /// A node on moto, until dropped.
 pub(crate) struct MotoNode {
@@ -20,32 +21,11 @@ pub(crate) struct MotoNode {
     pub(crate) second_subnet: String,
 }
 
-/// Installs moto if this target directory has none yet. Fails where Python or PyPI cannot be had.
-pub(crate) fn installed() -> Result<PathBuf> {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("moto-{MOTO}"));
-    let python = home.join("bin/python");
-    let complete = home.join("complete");
-    if !complete.exists() {
-        call(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
-        let package = format!("moto[server,ec2]=={MOTO}");
-        call(Command::new(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            &package,
-        ]))?;
-        std::fs::write(&complete, "")?;
-    }
-    Ok(python)
-}
-
 impl MotoNode {
-    pub(crate) fn start(python: &Path) -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let script = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo and xtask tell it"))
             .join("tests/cloud_aws/moto_node.py");
-        let mut child = Command::new(python)
+        let mut child = Command::new(python::environment("ec2-clients", REQUIREMENTS))
             .arg(script)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -71,15 +51,4 @@ impl Drop for MotoNode {
         drop(self.child.stdin.take());
         drop(self.child.wait());
     }
-}
-
-fn call(command: &mut Command) -> Result<()> {
-    let output = command.output().with_context(|| format!("start {command:?}"))?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{command:?}: {}",
-        complaint.lines().last().unwrap_or("no reason given")
-    );
-    Ok(())
 }

@@ -1,10 +1,8 @@
 //! What kubelet asks of a container runtime, over CRI by a gRPC client that we did not write.
 //!
-//! The client is Python with the packages of `cri/requirements.txt`, in an environment below cargo's directory for
-//! test files.
+//! The client is Python with the packages of `cri/requirements.txt`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +15,7 @@ use std::time::Duration;
 use e2e::containerd::Containerd;
 use e2e::patience::wait_for;
 use e2e::pod::POD_NAMESPACE;
+use e2e::python;
 use enid_vpc_lab::namespace::NetNs;
 use serde_json::{Value, json};
 
@@ -106,7 +105,7 @@ impl Wanted {
 impl Kubelet {
     /// Talks to `containerd`, and goes on when that was started again.
     pub(crate) fn of(containerd: &Containerd) -> Self {
-        let mut command = Command::new(environment());
+        let mut command = Command::new(python::environment("cri-client", REQUIREMENTS));
         command.arg(scripts().join("client.py")).arg(containerd.socket());
         command.env("PYTHONDONTWRITEBYTECODE", "1").stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut client = command.spawn().unwrap();
@@ -312,28 +311,4 @@ impl Drop for Kubelet {
 
 fn scripts() -> PathBuf {
     Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo and xtask tell it")).join("cri")
-}
-
-/// The Python of a virtual environment with the pinned client; made once, whoever comes first.
-fn environment() -> PathBuf {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cri-client");
-    fs::create_dir_all(&home).unwrap();
-    let guard = File::create(home.join("lock")).unwrap();
-    guard.lock().unwrap();
-    let (venv, stamp) = (home.join("venv"), home.join("requirements.txt"));
-    let python = venv.join("bin/python");
-    if fs::read_to_string(&stamp).is_ok_and(|made| made == REQUIREMENTS) && python.exists() {
-        return python;
-    }
-    done(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-    let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    done(Command::new(&python).args(install).arg(scripts().join("requirements.txt")));
-    fs::write(&stamp, REQUIREMENTS).unwrap();
-    python
-}
-
-#[track_caller]
-fn done(command: &mut Command) {
-    let output = command.stdin(Stdio::null()).output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
