@@ -1,4 +1,5 @@
-//! A real Prometheus scrapes a real node; every query of the dashboard and every alert evaluates there.
+//! A real Prometheus scrapes a real node; every query of the dashboard and every alert evaluates there. Grafana's own types
+//! know everything that the dashboard says.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,9 +10,14 @@ use std::process::{Command, Stdio};
 use e2e::lab::Lab;
 use e2e::metrics::Prometheus;
 use e2e::patience::wait_for;
+use e2e::python;
 use serde_json::Value;
 
 use crate::GROWTH;
+
+/// Grafana's types, and a program that reads a dashboard with them.
+const GRAFANA: &str = include_str!("../../dashboard/requirements.txt");
+const LOAD: &str = include_str!("../../dashboard/load.py");
 
 fn deployed(file: &str) -> PathBuf {
     // Where cargo and xtask run tests: in the directory of their crate.
@@ -150,4 +156,44 @@ fn the_dashboard_is_whole() {
             assert!(apart, "panel {index} lies over another");
         }
     }
+}
+
+/// A dashboard as Grafana's types understand it.
+#[track_caller]
+fn loaded(dashboard: &Value) -> Value {
+    let mut command = Command::new(python::environment("grafana-types", GRAFANA));
+    command.args(["-c", LOAD]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(dashboard.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What of `said` is not in `understood`, by its path. Defaults may have been added.
+fn lost(said: &Value, understood: &Value, path: &str) -> Vec<String> {
+    match (said, understood) {
+        (Value::Object(said), Value::Object(_)) => {
+            let of_key = |(key, value)| lost(value, &understood[key], &format!("{path}/{key}"));
+            said.iter().flat_map(of_key).collect()
+        }
+        (Value::Array(said), Value::Array(understood)) if said.len() == understood.len() => {
+            let of_item = |(index, (said, understood))| lost(said, understood, &format!("{path}/{index}"));
+            said.iter().zip(understood).enumerate().flat_map(of_item).collect()
+        }
+        (said, understood) if said == understood => Vec::new(),
+        (said, understood) => vec![format!("{path}: {said} became {understood}")],
+    }
+}
+
+#[test]
+fn grafanas_own_types_know_everything_that_the_dashboard_says() {
+    let mut dashboard = dashboard();
+    assert_eq!(lost(&dashboard, &loaded(&dashboard), ""), Vec::<String>::new());
+    // Whatever they do not know is noticed.
+    dashboard["panels"][1]["gridpos"] = dashboard["panels"][1]["gridPos"].clone();
+    let options = &mut dashboard["panels"][9]["options"];
+    options["legend"]["displaymode"] = "table".into();
+    let lost = lost(&dashboard, &loaded(&dashboard), "");
+    assert_eq!(lost.len(), 2, "{lost:?}");
 }
