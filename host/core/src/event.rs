@@ -123,7 +123,7 @@ pub enum Event {
     SubnetsDecided(Decision<Vec<SubnetId>>),
     /// The max-pods strategy (or what stands in for it) decided.
     MaxPodsDecided(Decision<u32>),
-    /// The operator changed the settings.
+    /// The operator changed the settings; `veth_prefix` stays as long as the daemon lives.
     Reconfigured(Box<crate::node::Config>),
     /// The cluster's nodes were counted.
     NodesCounted {

@@ -421,7 +421,8 @@ impl NodeState {
         }
         let nodes = self.nodes();
         let renamed = config.cluster != self.config.cluster;
-        self.config = config;
+        let veth_prefix = self.config.veth_prefix.clone();
+        self.config = Config { veth_prefix, ..config };
         self.share_anew(nodes, now);
         if renamed {
             self.sweep.rename(self.config.cluster.is_some(), self.nodes(), now);

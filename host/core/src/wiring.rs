@@ -95,6 +95,9 @@ impl Seat {
     }
 }
 
+/// Digits of a host veth's name.
+const VETH_DIGITS: usize = 11;
+
 /// The host veth's name: `prefix` and 11 hexadecimal digits of SHA-1 over `namespace.pod`.
 ///
 /// Without a pod name (a runtime other than Kubernetes') the attachment takes its place.
@@ -115,7 +118,7 @@ pub fn host_veth(
     }
     let digest = Sha1::digest(seed.as_bytes());
     let hex: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    let name = format!("{}{}", prefix.0, &hex[..11]);
+    let name = format!("{}{}", prefix.0, &hex[..VETH_DIGITS]);
     name.parse().expect("invariant: at most 4 + 11 bytes of letters and digits")
 }
 
@@ -125,6 +128,13 @@ pub fn host_veth(
 pub struct VethPrefix(String);
 
 impl VethPrefix {
+    /// That of a name that [`host_veth`] made.
+    pub fn of(host_veth: &IfName) -> Option<Self> {
+        let name = host_veth.as_str();
+        let prefix = name.get(..name.len().checked_sub(VETH_DIGITS)?)?;
+        Self::try_from(prefix.to_owned()).ok()
+    }
+
     /// The prefix as text.
     pub fn as_str(&self) -> &str {
         &self.0

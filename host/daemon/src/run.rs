@@ -110,7 +110,7 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
     // First, so that none of them ends a daemon that is still starting.
     let mut signals = Signals::listen()?;
     let metrics = Arc::new(Metrics::begin());
-    let settings = document.settings.clone();
+    let mut settings = document.settings.clone();
     let runtime_dir = settings.node.runtime_dir.clone();
     private_directory(&runtime_dir).map_err(Failure::in_use)?;
     server::expect_unused(&runtime_dir.join("enid.sock")).map_err(Failure::in_use)?;
@@ -148,6 +148,15 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
     let clock = Arc::new(SteadyClock::start());
     let (mut node, effects) =
         NodeState::restore(config, identity.clone(), instance_type, &replay.records, clock.now());
+    let veth_prefix = node.config().veth_prefix.clone();
+    if veth_prefix != settings.network.veth_prefix {
+        warn!(
+            configured = settings.network.veth_prefix.as_str(),
+            in_force = veth_prefix.as_str(),
+            "network.veth_prefix takes effect at a start without pods: those that are there keep their links"
+        );
+        settings.network.veth_prefix = veth_prefix;
+    }
     let datapath = datapath(&settings, &mut node).await?;
     info!(
         instance = %identity.instance, instance_type = %identity.instance_type, zone = %identity.zone,

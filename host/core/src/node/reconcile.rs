@@ -235,13 +235,12 @@ impl NodeState {
     ///
     /// Both the routes and the links must be missing, and the namespace too where it is known, in two looks in a
     /// row, without kernel work on the pod in between: a route or a link that somebody deleted is drift, not the
-    /// end of a pod. Links of another prefix than today's are not looked for.
+    /// end of a pod.
     fn let_go_of_lost_pods(&mut self, view: &KernelView, now: Timestamp, effects: &mut Vec<Effect>) {
-        let prefix = self.config.veth_prefix.as_str();
         let unseen = self.pool.iter().filter_map(|lease| self.wanted_pod(lease)).filter(|pod| {
             let (key, host_veth) = (pod.wiring.key(), pod.wiring.first.host_veth.as_str());
             let there = view.routed.contains_key(&key) || view.veths.contains(host_veth);
-            host_veth.starts_with(prefix) && !there && !view.alive.contains(&key)
+            !there && !view.alive.contains(&key)
         });
         let first_unseen = |address| self.unseen.get(&address).copied().unwrap_or(now);
         self.unseen = unseen.map(|pod| (pod.wiring.key(), first_unseen(pod.wiring.key()))).collect();

@@ -12,6 +12,7 @@ use crate::lease::{Holder, Lease, LeaseState};
 use crate::limits::InstanceType;
 use crate::report::{Cause, Why};
 use crate::time::Timestamp;
+use crate::wiring::VethPrefix;
 
 /// What the journal knows about the node itself, for a start at which nobody else answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +50,9 @@ impl Remembered {
 impl NodeState {
     /// The state that `records` describe, and what is to be done at once: ENIs are set up again (which
     /// changes nothing where all is well) and pods whose wiring was interrupted are unwired.
+    ///
+    /// While there are pods, `veth_prefix` is what their links' names begin with, whatever `config` says: nobody renames a
+    /// link under its pod, and the kernel's rules and looks know all pods' links by one prefix.
     pub fn restore(
         config: Config,
         identity: NodeIdentity,
@@ -67,6 +71,9 @@ impl NodeState {
         let before = now - Duration::from_millis(1);
         for record in records {
             node.apply(record, &mut creating, (before, now));
+        }
+        if let Some(prefix) = node.veth_prefix_of_pods() {
+            node.config.veth_prefix = prefix;
         }
         // What served pods a moment ago is given the time to grow.
         node.has_served = node.pool.pods() > 0;
@@ -93,6 +100,12 @@ impl NodeState {
             node.unwire(address, now, &mut effects);
         }
         (node, effects)
+    }
+
+    /// What the names of pods' links begin with, where there are any.
+    fn veth_prefix_of_pods(&self) -> Option<VethPrefix> {
+        let mut holders = self.pool.iter().filter_map(|lease| lease.state.holder());
+        holders.find_map(|holder| VethPrefix::of(&holder.wiring.first.host_veth))
     }
 
     /// Applies a record: what it tells of was so `before` now.

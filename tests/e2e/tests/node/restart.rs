@@ -16,7 +16,7 @@ use enid_vpc_lab::lab::status::EniStatus;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::{GROWTH, PATIENCE, distinct, nothing_is_left_of, ready};
+use crate::{GROWTH, PATIENCE, distinct, listen, nothing_is_left_of, reaches, ready};
 
 #[test]
 fn a_del_without_a_daemon_is_applied_at_the_next_start() {
@@ -245,4 +245,31 @@ fn ctrl_c_ends_the_daemon_as_sigterm_does() {
     let daemon = node.start();
     daemon.wait_for_pool(&[("bound", 1)]);
     assert_eq!(node.check(&pod, &result).ok(&node), Value::Null);
+}
+
+#[test]
+fn a_changed_veth_prefix_waits_for_the_pods_that_are_there() {
+    let (lab, node, daemon) = ready("prefix");
+    let (before, after) = (lab.pod(), lab.pod());
+    let kept = node.add(&before);
+    let address = address_of(&kept);
+    assert!(daemon.terminate().success());
+    node.configure(&node.settings().network("veth_prefix = \"pod\""));
+    let daemon = node.start();
+    daemon.wait_for_log(&["WARN", "veth_prefix", "configured=\"pod\" in_force=\"eni\""]);
+    daemon.wait_until_ready();
+    let second = address_of(&node.add(&after));
+    assert!(node.kernel().link(&after.host_veth()).is_some(), "all links are called alike");
+    assert_eq!(node.check(&before, &kept).ok(&node), Value::Null);
+    let _mirror = listen(&before, address);
+    reaches(&after, address, second);
+
+    node.del(&before);
+    node.del(&after);
+    assert!(daemon.terminate().success());
+    let _daemon = node.start();
+    let last = lab.pod();
+    node.add(&last);
+    let called = last.host_veth().replacen("eni", "pod", 1);
+    assert!(node.kernel().link(&called).is_some(), "{called}");
 }

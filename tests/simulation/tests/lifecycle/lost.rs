@@ -115,18 +115,6 @@ fn a_pod_with_kernel_work_under_way_is_left_to_it() {
 }
 
 #[test]
-fn pods_with_links_of_an_earlier_prefix_are_not_looked_for() {
-    let (mut node, address) = a_node_with_a_pod();
-    let veth_prefix = "pod".to_owned().try_into().expect("a prefix");
-    node.reconfigure(Config { veth_prefix, ..Config::default() });
-    node.kernel.views.extend([KernelView::default(), KernelView::default(), KernelView::default()]);
-    node.pass(secs(300));
-    assert!(node.kernel.views.is_empty(), "all of them were looked at");
-    assert_eq!(state_of(&node, address), "bound");
-    expect_converged(&mut node);
-}
-
-#[test]
 fn what_somebody_took_from_a_pod_is_put_back_and_nothing_else_is_touched() {
     let (mut node, address) = a_node_with_a_pod();
     settle(&mut node);

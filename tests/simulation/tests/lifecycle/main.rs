@@ -3,6 +3,7 @@
 
 mod clocks;
 mod foreign;
+mod links;
 mod lost;
 mod supply;
 mod waiting;
