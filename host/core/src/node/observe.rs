@@ -135,16 +135,7 @@ impl NodeState {
         let enis = match result {
             // An instance always has its primary ENI: a view without it is not a view of this node.
             Ok(CloudReply::Enis(enis)) if enis.iter().any(|eni| eni.id == self.identity.primary_eni) => enis,
-            Ok(
-                CloudReply::Enis(_)
-                | CloudReply::VpcRanges(_)
-                | CloudReply::Subnets(_)
-                | CloudReply::Orphans(_)
-                | CloudReply::Created(_)
-                | CloudReply::Attached(_)
-                | CloudReply::Assigned(_)
-                | CloudReply::Done,
-            ) => {
+            Ok(_) => {
                 self.look_again(now);
                 return;
             }
@@ -472,15 +463,7 @@ impl NodeState {
                 let (snapshot, subnets) = self.subnet_snapshot(now);
                 effects.push(Effect::AskSubnets { snapshot: Box::new(snapshot), subnets });
             }
-            Ok(
-                CloudReply::Enis(_)
-                | CloudReply::VpcRanges(_)
-                | CloudReply::Orphans(_)
-                | CloudReply::Created(_)
-                | CloudReply::Attached(_)
-                | CloudReply::Assigned(_)
-                | CloudReply::Done,
-            ) => {}
+            Ok(_) => {}
             Err(error) => {
                 self.subnets_at = now + LOOK_EVERY;
                 self.restraint.pushback.failed(Api::DescribeSubnets, error, now, self.next_op);

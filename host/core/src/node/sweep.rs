@@ -176,15 +176,7 @@ impl NodeState {
                     self.sweep.due = self.sweep.due.min(now + OWNERLESS_AFTER);
                 }
             }
-            Ok(
-                CloudReply::Enis(_)
-                | CloudReply::VpcRanges(_)
-                | CloudReply::Subnets(_)
-                | CloudReply::Created(_)
-                | CloudReply::Attached(_)
-                | CloudReply::Assigned(_)
-                | CloudReply::Done,
-            ) => {}
+            Ok(_) => {}
             Err(error) => {
                 self.sweep.due = now + AGAIN;
                 self.restraint.pushback.failed(Api::DescribeNetworkInterfaces, error, now, self.next_op);
