@@ -272,6 +272,17 @@ impl Budget {
         }
     }
 
+    /// The time between two calls of a class in the long run.
+    pub fn period(&self, class: Class, now: Timestamp) -> Duration {
+        let bucket = self.bucket(class);
+        let (part, rate) = (bucket.part, i128::from(bucket.rate_at(now).max(1)));
+        let millis = match part.slots {
+            Some(slots) => quotient_up(i128::from(slots.period) * i128::from(FULL), rate),
+            None => quotient_up(part.token, part.refill * rate),
+        };
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+    }
+
     /// What is left of the scarcest mutating class, per mille of what the node can hold.
     pub fn left_milli(&self, now: Timestamp) -> u32 {
         let left = |class: Class| {

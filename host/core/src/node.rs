@@ -411,7 +411,7 @@ impl NodeState {
         if elsewhere {
             self.subnets_at = Timestamp(0);
         }
-        if config.mode != self.config.mode {
+        if config.mode != self.config.mode && config.families.ipv4() {
             // Answers to questions about the old mode do not count, one that is under way included.
             self.outdated_answers = 1 + u32::from(self.asking.in_flight);
         }
@@ -449,13 +449,15 @@ impl NodeState {
         }
         self.restraint.age(now);
         self.serve_waiters(now, effects);
-        self.expire_waiters(now, effects);
         if self.stopping {
+            self.expire_waiters(now, effects);
             return;
         }
         self.look(now, effects);
         // What grows comes before what goes: in a large cluster they may have to share one call.
         self.adjust_supply(now, effects);
+        // After that: who may not wait at all is short of an address, too.
+        self.expire_waiters(now, effects);
         self.advance_enis(now, effects);
         self.look_at_kernel(now, effects);
         self.sweep(now, effects);

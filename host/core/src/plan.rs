@@ -41,6 +41,8 @@ pub struct EniSupply {
     pub unit: Unit,
     /// Slots that are empty.
     pub room: u32,
+    /// How often in a row EC2 refused it something: those it refuses less are asked for first.
+    pub failures: u32,
     /// Free addresses on it.
     pub free: u32,
     /// Of those, odd ones.
@@ -185,7 +187,8 @@ pub fn growth(supply: &Supply, band: &Band) -> Vec<Step> {
             Grain::Address | Grain::Prefix => short.div_ceil(unit.addresses()),
             Grain::Eni => slots_per_eni,
         };
-        if let Some(eni) = supply.enis.iter_mut().find(|eni| eni.open && eni.room > 0) {
+        let open = supply.enis.iter_mut().filter(|eni| eni.open && eni.room > 0);
+        if let Some(eni) = open.min_by_key(|eni| eni.failures) {
             let filled = eni.room.min(slots(eni.unit));
             eni.room -= filled;
             supply.coming += filled * eni.unit.addresses();
@@ -342,6 +345,7 @@ mod tests {
             busy: false,
             unit: Unit::Single,
             room: size - free - used,
+            failures: 0,
             free,
             odd: 0,
             used,
@@ -387,6 +391,19 @@ mod tests {
     /// The same on a node that fills slots with prefixes.
     fn prefix_node(enis: Vec<EniSupply>) -> Supply {
         Supply { new_unit: Unit::Block, ..node(enis) }
+    }
+
+    #[test]
+    fn an_eni_that_ec2_refuses_to_fill_does_not_starve_the_others() {
+        let refused = EniSupply { failures: 1, ..eni(0, 9, 0, 3) };
+        let supply = Supply { waiting: 2, ..node(vec![refused, eni(1, 9, 0, 3)]) };
+        let steps = growth(&supply, &Band::default());
+        assert!(matches!(&steps[..], [Step::Assign { eni, .. }] if eni.as_str() == "eni-1"), "{steps:?}");
+        // It is asked for when nothing else is left.
+        let alone = Supply { max_enis: 1, ..supply };
+        let alone = Supply { enis: alone.enis[..1].to_vec(), enis_counted: 1, ..alone };
+        let steps = growth(&alone, &Band::default());
+        assert!(matches!(&steps[..], [Step::Assign { eni, .. }] if eni.as_str() == "eni-0"), "{steps:?}");
     }
 
     impl EniSupply {

@@ -248,6 +248,17 @@ impl NodeState {
                 eni.blocked_until = now;
                 self.journal_eni(&cloud.id, effects);
             }
+            // Nobody takes it out any more: it serves again.
+            Phase::Leaving(Leaving::TearingDown | Leaving::Detaching)
+                if self.config.provisioning != Provisioning::Full
+                    && attachment.settled
+                    && !eni.busy
+                    && asked >= eni.changed_at + LINGER =>
+            {
+                eni.recallable = true;
+                eni.in_doubt = false;
+                self.keep(&cloud.id, now, effects);
+            }
             Phase::Attaching { .. } if eni.attachment.is_none() => {
                 eni.attachment.clone_from(&attachment.id);
             }
@@ -422,13 +433,18 @@ impl NodeState {
                 self.look_again(now);
                 continue;
             }
+            let mut forgotten = false;
             for address in self.pool.addresses_on(&id) {
                 if self.pool.change(address, |lease| missing_for_good(lease, now)) == Some(true) {
                     self.pool.forget(address);
+                    forgotten = true;
                 }
             }
             if self.pool.counts_on(&id).total() == 0 {
                 self.forget_eni(&id, now, effects);
+            } else if forgotten {
+                // The next life must not take them for free ones.
+                self.journal_eni(&id, effects);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::queue::Waiter;
 use super::{CLOCK_SKEW, Cards, MAX_WAITERS, NodeState, PodWork};
 use crate::event::{Answer, Effect, Nics, OpId, Record, Refusal, Ticket};
 use crate::ids::{Attachment, IfName};
-use crate::lease::{Holder, Lease, LeaseState};
+use crate::lease::{Holder, LeaseState};
 use crate::plan::Unit;
 use crate::proposal::Placement;
 use crate::report::WaitReason;
@@ -139,7 +139,7 @@ impl NodeState {
         });
         let first = link(0, waiter.attachment.ifname.clone(), ipv4.or(ipv6)?, second);
         let mut further = Vec::new();
-        if waiter.nics == Nics::EveryCard && ipv4.is_some() {
+        if waiter.nics == Nics::EveryCard && self.config.cards == Cards::Every && ipv4.is_some() {
             for (index, card) in self.cards_in_use().into_iter().filter(|card| *card != default).enumerate() {
                 let ifname = format!("mNicIf{}", index + 1);
                 let ifname = ifname.parse().expect("invariant: a card's number has few digits");
@@ -388,9 +388,17 @@ impl NodeState {
             }
             effects.push(Effect::Journal(vec![Record::Released { address: leased, cool_until }]));
             self.touch(leased, now);
-            let ends = self.pool.get(leased).is_some_and(Lease::ends_with_pod);
-            if ends && cool_until <= now {
+            if cool_until > now {
+                continue;
+            }
+            let ended =
+                self.pool.get(leased).filter(|lease| lease.ends_with_pod()).map(|lease| lease.eni.clone());
+            if let Some(eni) = ended {
                 self.pool.forget(leased);
+                if leased.is_ipv4() {
+                    // The next life must not take it for a free one.
+                    self.journal_eni(&eni, effects);
+                }
             }
         }
         self.asking.stale = true;

@@ -119,8 +119,7 @@ impl Restraint {
 
     /// The time between two calls of a class in the long run.
     pub(super) fn period(&self, class: Class, now: Timestamp) -> Duration {
-        let rate = self.budget.level(class, now).per_second_milli.max(1);
-        Duration::from_millis(1_000_000 / rate)
+        self.budget.period(class, now)
     }
 
     /// Whether EC2 is not called at all but for probes. Time alone does not end that.

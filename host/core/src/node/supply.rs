@@ -374,6 +374,7 @@ impl NodeState {
                 && (eni.busy || counts.returning > 0 || !calls.assign && calls.assign_later),
             unit,
             room: slots.saturating_sub(taken),
+            failures: eni.failures,
             free: counts.free,
             odd,
             used: counts.used(),
@@ -404,6 +405,7 @@ impl NodeState {
         let subnet = eni.subnet.clone();
         match result {
             Ok(CloudReply::Assigned(Assigned { addresses, prefixes, ipv6_prefixes: _ })) => {
+                eni.failures = 0;
                 let why = Why::Grown { call: ASSIGN.name().to_owned(), cause };
                 if !prefixes.is_empty() {
                     eni.delegates = true;
@@ -435,10 +437,12 @@ impl NodeState {
                     self.observe_at = now;
                     self.restraint.pushback.failed(ASSIGN, error, now, self.next_op);
                 }
-                CloudErrorKind::Throttled
-                | CloudErrorKind::Denied
-                | CloudErrorKind::NotAsked
-                | CloudErrorKind::Rejected => {
+                CloudErrorKind::Denied | CloudErrorKind::Rejected => {
+                    // It may be this ENI alone: the others are tried before it.
+                    eni.failures = eni.failures.saturating_add(1);
+                    self.restraint.pushback.failed(ASSIGN, error, now, self.next_op);
+                }
+                CloudErrorKind::Throttled | CloudErrorKind::NotAsked => {
                     self.restraint.pushback.failed(ASSIGN, error, now, self.next_op);
                 }
             },
@@ -495,6 +499,8 @@ impl NodeState {
                 | CloudErrorKind::Rejected => {
                     eni.failures = eni.failures.saturating_add(1);
                     eni.blocked_until = now + delay(eni.failures, chance);
+                    // What EC2 still lists then, stays.
+                    eni.in_doubt = true;
                     self.look_again(now);
                 }
             },

@@ -169,3 +169,27 @@ fn a_detached_eni_with_a_pod_is_not_looked_for_all_the_time() {
     settle(&mut node);
     expect_converged(&mut node);
 }
+
+#[test]
+fn addresses_that_left_with_their_eni_are_not_free_in_the_next_life() {
+    let mut node = a_small_node(Knobs { minimum_ip: 6, ..Knobs::default() });
+    fill(&mut node, 4);
+    let victim = node.ec2.interfaces_of(node.instance()).nth(1).cloned().expect("a second ENI");
+    let attachment = victim.attachment.as_ref().expect("it is attached").id.clone();
+    let leases = node.state().addresses(node.now()).into_iter();
+    let left: Vec<IpAddr> = leases
+        .filter(|lease| lease.eni == victim.id && lease.state == "free")
+        .map(|lease| lease.address)
+        .collect();
+    assert!(!left.is_empty(), "one pod, and more addresses");
+    let now = node.now();
+    node.ec2.detach_network_interface(now, &attachment).expect("EC2 detaches it");
+    let deadline = node.now() + secs(600);
+    while left.iter().any(|address| state_of(&node, *address) != "unknown") {
+        assert!(node.step(deadline), "it is missed");
+    }
+    node.crash_and_restart();
+    for address in left {
+        assert_eq!(state_of(&node, address), "unknown");
+    }
+}

@@ -158,3 +158,17 @@ fn a_stopping_daemon_tells_those_that_wait_and_those_that_come() {
     assert_eq!(node.answer(del), Some(&Answer::Deleted));
     expect_converged(&mut node);
 }
+
+#[test]
+fn who_may_not_wait_at_all_is_provided_for_all_the_same() {
+    let config = Config { wait: Duration::ZERO, ..Config::default() };
+    // One address, and none to spare beside it.
+    let mut node = a_node("t3.small", Knobs { minimum_ip: 1, ..Knobs::default() }, config);
+    fill(&mut node, 1);
+    let first = node.add("pod");
+    settle(&mut node);
+    assert!(matches!(node.answer(first), Some(Answer::TryLater(_))), "{:?}", node.answer(first));
+    let again = node.add("pod");
+    settle(&mut node);
+    assert!(matches!(node.answer(again), Some(Answer::Added(_))), "{:?}", node.answer(again));
+}

@@ -1,6 +1,6 @@
 //! What is not ours to change: ENIs that somebody tagged away, cordoned nodes, nodes that somebody else provides for.
 
-use enid_core::eni::Phase;
+use enid_core::eni::{Leaving, Phase};
 use enid_core::node::Provisioning;
 use enid_core::wiring::{Families, Seat};
 use enid_sim::ec2::Delays;
@@ -292,4 +292,30 @@ fn a_node_that_only_looks_waits_for_a_late_link_and_serves_from_it() {
     node.pass(secs(600));
     let pods = fill(&mut node, "pod", 3);
     assert!(pods.iter().all(|pod| owner(&node, *pod) == theirs));
+}
+
+#[test]
+fn an_eni_on_its_way_out_serves_again_when_nobody_takes_it_out_any_more() {
+    for by_restart in [true, false] {
+        let mut node = Region::of("t3.small").settled(Config::default(), Knobs { minimum_ip: 9, ..ready(1) });
+        let all = enis(&node).len();
+        node.ec2.deny(Call::DetachNetworkInterface);
+        node.ec2.deny(Call::UnassignPrivateIpAddresses);
+        node.replace_strategist(ready(1));
+        let phases = |node: &Node| -> Vec<Phase> {
+            let known = enis(node).into_iter().filter_map(|eni| node.state().eni(&eni.id).cloned());
+            known.map(|eni| eni.phase).collect()
+        };
+        let deadline = node.now() + secs(300);
+        while !phases(&node).contains(&Phase::Leaving(Leaving::Detaching)) {
+            assert!(node.step(deadline), "one leaves");
+        }
+        node.reconfigure(Config { provisioning: Provisioning::LookOnly, ..Config::default() });
+        if by_restart {
+            node.crash_and_restart();
+        }
+        node.pass(secs(300));
+        assert_eq!(phases(&node), vec![Phase::Ready; all]);
+        fill(&mut node, "pod", 9);
+    }
 }
