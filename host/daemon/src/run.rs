@@ -195,7 +195,7 @@ async fn daemon(document: Document, chosen: PolicyConfig, errands: &Handle) -> R
     let reloader = Reloader::new(begun, requests);
     let reloading = errands.spawn(reloader.run(signals.hangup));
 
-    wait_for_end(&engine, &mut signals.terminate, &mut signals.interrupt).await?;
+    wait_for_end(&engine, &datapath, &mut signals.terminate, &mut signals.interrupt).await?;
     info!("stopping");
     reloading.abort();
     observing.abort();
@@ -237,6 +237,7 @@ impl Signals {
 
 async fn wait_for_end(
     engine: &tokio::task::JoinHandle<()>,
+    datapath: &LinuxDatapath,
     terminate: &mut Signal,
     interrupt: &mut Signal,
 ) -> Result<(), Failure> {
@@ -249,6 +250,9 @@ async fn wait_for_end(
             _ = alive.tick() => {
                 if engine.is_finished() {
                     return Err(Failure::from(anyhow!("the engine ended by itself; this is a bug of enid")));
+                }
+                if !datapath.is_alive() {
+                    return Err(Failure::from(anyhow!("a thread of the datapath ended; a new start serves again")));
                 }
             }
         }

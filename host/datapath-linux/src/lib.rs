@@ -164,6 +164,11 @@ impl LinuxDatapath {
         Ok(datapath)
     }
 
+    /// Whether all its threads work. One that panicked does not come back, and whatever it served fails from then on.
+    pub fn is_alive(&self) -> bool {
+        self.workers.iter().chain(&self.reaper).all(|thread| !thread.is_finished())
+    }
+
     /// Ends the threads as dropping does; blocks until what is queued is done and doomed veths are gone.
     pub fn shutdown(self) {
         drop(self);
