@@ -78,6 +78,8 @@ pub(crate) async fn keep_counted(asker: Asker, engine: mpsc::Sender<Request>) {
                     );
                     failed = Some(why);
                 }
+                // The file may have another token or certificate by now.
+                client = None;
                 waits = decorrelated(waits, AGAIN.0, AGAIN.1, chance);
                 waits
             }

@@ -34,7 +34,7 @@ use crate::places::Places;
 
 mod words;
 
-use words::{attachment, in_wire_words, invalid, readiness, report, stopping, unlisted, unseen};
+use words::{attachment, differing, in_wire_words, invalid, readiness, report, stopping, unlisted, unseen};
 
 /// Connections at once, of which those that say nothing make room; the rest wait in the kernel's backlog.
 pub(crate) const CONNECTIONS: usize = 1024;
@@ -423,7 +423,7 @@ impl Desk {
             return stopping();
         }
         match answer.await {
-            Ok(Ok(differences)) => report(&differences),
+            Ok(Ok(differences)) => differing(differences),
             Ok(Err(why)) => unseen(&why),
             Err(_) => stopping(),
         }

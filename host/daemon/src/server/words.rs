@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use enid_core::event::{Answer, Refusal};
 use enid_core::ids::{Attachment, InvalidId};
-use enid_core::node::Readiness;
+use enid_core::node::{Difference, Readiness};
 use enid_core::report::WaitReason;
 use enid_core::wiring::{POD_GATEWAY_V6, PodLink, PodWiring, pod_gateway};
 use enid_engine::ports::{DatapathError, Macs, Wired};
@@ -71,6 +71,20 @@ pub(super) fn report(document: &impl serde::Serialize) -> Reply {
         |error| Reply::Failed(Failed::new(Code::Internal, format!("render the report: {error}"), "")),
         Reply::Report,
     )
+}
+
+/// Differences that one reply has room for; a node that somebody flushed has thousands.
+const MOST_DIFFERENCES: usize = 300;
+
+/// What differs, or as much of it as one reply has room for, and how much more there is.
+pub(super) fn differing(mut differences: Vec<Difference>) -> Reply {
+    let more = differences.len().saturating_sub(MOST_DIFFERENCES);
+    if more > 0 {
+        differences.truncate(MOST_DIFFERENCES);
+        let unsaid = "not shown".to_owned();
+        differences.push(Difference { of: format!("{more} more"), journal: unsaid.clone(), others: unsaid });
+    }
+    report(&differences)
 }
 
 /// The addresses that the daemon holds for an attachment and the runtime was not told of, for people; empty when
@@ -236,6 +250,20 @@ mod tests {
 
     fn addresses(interface: &Interface) -> Vec<String> {
         interface.addresses.iter().map(|own| format!("{}/{}", own.address, own.prefix)).collect()
+    }
+
+    #[test]
+    fn a_node_on_which_everything_differs_can_say_so() {
+        let longest = |number| Difference {
+            of: format!("pod {}/{}-{number}", "n".repeat(63), "p".repeat(240)),
+            journal: "j".repeat(100),
+            others: "o".repeat(200),
+        };
+        let reply = differing((0..5000).map(longest).collect());
+        assert!(reply.to_frame().is_ok());
+        let Reply::Report(report) = reply else { panic!("{reply:?}") };
+        let rows = report.as_array().unwrap();
+        assert_eq!((rows.len(), &rows[300]["of"]), (301, &"4700 more".into()));
     }
 
     #[test]

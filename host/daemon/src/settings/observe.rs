@@ -23,7 +23,8 @@ impl Default for Observe {
 
 impl Observe {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
-        let allowed = "an IP address and a port, like \"127.0.0.1:61678\" or \"[::]:61678\", or \"off\"";
+        let allowed =
+            "an IP address and a port from 1024 on, like \"127.0.0.1:61678\" or \"[::]:61678\", or \"off\"";
         Self { listen: section.text("listen", allowed, listen).unwrap_or(Self::default().listen) }
     }
 }
@@ -31,6 +32,7 @@ impl Observe {
 fn listen(text: &str) -> Option<Option<SocketAddr>> {
     match text {
         "" | "off" => Some(None),
-        address => address.parse().ok().filter(|address: &SocketAddr| address.port() != 0).map(Some),
+        // The daemon has no right to those below.
+        address => address.parse().ok().filter(|address: &SocketAddr| address.port() >= 1024).map(Some),
     }
 }

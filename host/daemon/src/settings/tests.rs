@@ -263,6 +263,16 @@ fn host_veths_keep_away_from_the_systems_names() {
 }
 
 #[test]
+fn metrics_are_served_where_the_daemon_may_listen() {
+    let at = |text: &str| valid(&format!("[observe]\nlisten = '{text}'")).observe.listen;
+    assert_eq!(at("127.0.0.1:1024").map(|at| at.port()), Some(1024));
+    assert_eq!(at("off"), None);
+    for wrong in ["127.0.0.1:900", "127.0.0.1:0", "localhost:61678", "61678"] {
+        not_allowed(&format!("[observe]\nlisten = '{wrong}'"));
+    }
+}
+
+#[test]
 fn translation_is_the_nodes_unless_a_gateway_does_it() {
     assert_eq!(valid("").network.snat(), Some(SnatPorts::Prng));
     assert_eq!(valid("[network]\nexternal_snat = true").network.snat(), None);
