@@ -54,7 +54,7 @@ pub(crate) fn faults(tables: &Tables, eni: &EniWiring) -> Result<Vec<Fault>, Dat
     faults.link(link, eni.mtu);
     // Images that configure every address of an ENI would make the node answer for its pods. They go first:
     // while they are there ours may be their secondary, and leave with them.
-    for foreign in tables.held(link.index).iter().filter(|held| held.net != IpNet::V4(own)) {
+    for foreign in tables.held(link.index).filter(|held| held.net != IpNet::V4(own)) {
         let requests = vec![address::delete(foreign.net, link.index, dev), add_own()];
         faults
             .add(format!("address {} on {dev} is not the ENI's own", foreign.net), Mend::Requests(requests));

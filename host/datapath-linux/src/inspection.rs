@@ -272,7 +272,7 @@ impl Faults {
     /// The addresses on the pod's end.
     fn addresses(&mut self, tables: &Tables, pod: &PodLink, link: &Link, dad: Dad) {
         let (ifname, dev) = (&pod.ifname, pod.ifname.as_str());
-        let held = tables.held(link.index);
+        let held: Vec<_> = tables.held(link.index).collect();
         for (address, _) in pod.addresses() {
             let net = IpNet::from(address);
             let add = || address::add_to_pod(address, dad, link.index, dev);

@@ -140,6 +140,9 @@ fn look_at_pod(
         Ok(visit) => visit,
         Err(error) => {
             tracing::warn!(pod = %key, %error, "the pod's namespace could not be looked at");
+            // Whoever may live there is not taken for gone.
+            view.alive.insert(key);
+            view.inhabited.insert(key);
             None
         }
     };

@@ -38,10 +38,16 @@ impl NodeNamespace {
 
     /// Opens the namespace at this path, if a network namespace other than our own is there. What a pod's
     /// namespace was called may be a plain file by now, or another process's.
-    pub(crate) fn find(&self, path: &str) -> Option<OwnedFd> {
+    pub(crate) fn find(&self, path: &str) -> Result<Option<OwnedFd>, DatapathError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let namespace = rustix::fs::open(path, flags, Mode::empty()).ok()?;
-        self.admit(namespace.as_fd()).is_ok().then_some(namespace)
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(namespace) => Ok(self.admit(namespace.as_fd()).is_ok().then_some(namespace)),
+            // That says something about us, and nothing about what is there.
+            Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
+                Err(failed(format!("open the namespace {path}"), errno))
+            }
+            Err(_) => Ok(None),
+        }
     }
 
     /// Does `work` inside a pod. The thread is back in its own namespace when this returns.

@@ -20,8 +20,10 @@ use rustix::net::RecvFlags;
 const RECEIVE_BYTES: usize = 32 * 1024;
 /// A dump that keeps changing under us is read again at most this often.
 const DUMP_ATTEMPTS: u32 = 16;
-/// A dump is cut off here: a node has some thousand routes and rules, a million is not a node.
-const DUMP_ENTRIES: usize = 1 << 20;
+/// A table of the node's is not read beyond this: a node has some thousand routes and rules, a million is not a node.
+const MOST_ON_NODE: usize = 1 << 20;
+/// The same for a pod's, which fills them as it likes while other pods wait for whoever reads.
+const MOST_IN_POD: usize = 8192;
 /// A batch is the work on one link of a pod at most.
 const BATCH_REQUESTS: usize = 16;
 /// `NLMSGERR_ATTR_MSG`: the kernel's own words about a refusal.
@@ -83,6 +85,11 @@ enum Reading<T> {
     Disturbed(Vec<T>),
 }
 
+/// Where the kernel answers.
+fn kernel() -> SocketAddr {
+    SocketAddr::new(0, 0)
+}
+
 /// A kernel failure in the port's words.
 pub(crate) fn failed(attempt: impl Into<String>, why: impl Display) -> DatapathError {
     DatapathError::Kernel { attempt: attempt.into(), why: why.to_string() }
@@ -91,21 +98,34 @@ pub(crate) fn failed(attempt: impl Into<String>, why: impl Display) -> DatapathE
 /// A socket to one network namespace's rtnetlink: the namespace of the thread that opened it, for good.
 pub(crate) struct Netlink {
     socket: Socket,
+    /// Entries of a table that are read.
+    most: usize,
     sequence: u32,
     sent: Vec<u8>,
     received: Vec<u8>,
 }
 
 impl Netlink {
-    /// Opens the socket in the calling thread's network namespace.
+    /// Opens the socket in the calling thread's network namespace, the node's.
     pub(crate) fn open() -> Result<Self, DatapathError> {
-        let socket = Socket::new(NETLINK_ROUTE).map_err(|error| failed("open a netlink socket", error))?;
+        Self::to_the_kernel(MOST_ON_NODE).map_err(|error| failed("open a netlink socket", error))
+    }
+
+    /// Opens the socket in the calling thread's network namespace, a pod's.
+    pub(crate) fn open_in_pod() -> Result<Self, DatapathError> {
+        Self::to_the_kernel(MOST_IN_POD).map_err(|error| failed("open a netlink socket in the pod", error))
+    }
+
+    fn to_the_kernel(most: usize) -> io::Result<Self> {
+        let socket = Socket::new(NETLINK_ROUTE)?;
+        // From then on the kernel lets nobody else send to it: a process in the namespace could answer in its place.
+        socket.connect(&kernel())?;
         // Refusals come with the kernel's words and without a copy of the request. Strict checking
         // makes dumps honour their filters. Kernels before 4.20 lack some of this and do without.
         let _ = socket.set_cap_ack(true);
         let _ = socket.set_ext_ack(true);
         let _ = socket.set_netlink_get_strict_chk(true);
-        Ok(Self { socket, sequence: 0, sent: Vec::new(), received: vec![0; RECEIVE_BYTES] })
+        Ok(Self { socket, most, sequence: 0, sent: Vec::new(), received: vec![0; RECEIVE_BYTES] })
     }
 
     /// Sends all requests at once and says what became of each. The kernel goes on after a refusal.
@@ -216,6 +236,9 @@ impl Netlink {
                 Reading::Whole(entries) => return Ok(entries),
                 Reading::Disturbed(entries) => seen.extend(entries),
             }
+            if seen.len() > self.most {
+                return Err(failed(&request.attempt, format_args!("more than {} entries", self.most)));
+            }
         }
         Ok(seen)
     }
@@ -226,7 +249,7 @@ impl Netlink {
         parse: impl Fn(&[u8]) -> Result<Option<T>, String>,
     ) -> Result<Reading<T>, String> {
         self.sequence = self.sequence.wrapping_add(1);
-        let sequence = self.sequence;
+        let (sequence, most) = (self.sequence, self.most);
         self.sent.clear();
         self.push(request.message.clone(), request.flags | NLM_F_REQUEST | NLM_F_DUMP, sequence);
         self.transmit().map_err(|error| error.to_string())?;
@@ -249,8 +272,8 @@ impl Netlink {
                 disturbed |= header.flags & NLM_F_DUMP_INTR != 0;
                 if !matches!(header.message_type, NLMSG_DONE | NLMSG_ERROR) {
                     match parse(payload) {
-                        Ok(Some(entry)) if entries.len() < DUMP_ENTRIES => entries.push(entry),
-                        Ok(Some(_)) => end = Some(Err(format!("more than {DUMP_ENTRIES} entries"))),
+                        Ok(Some(entry)) if entries.len() < most => entries.push(entry),
+                        Ok(Some(_)) => end = Some(Err(format!("more than {most} entries"))),
                         Ok(None) => {}
                         Err(why) => end = Some(Err(why)),
                     }
@@ -287,9 +310,8 @@ impl Netlink {
     }
 
     fn transmit(&self) -> io::Result<()> {
-        let kernel = SocketAddr::new(0, 0);
         loop {
-            match self.socket.send_to(&self.sent, &kernel, 0) {
+            match self.socket.send_to(&self.sent, &kernel(), 0) {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -355,6 +377,19 @@ fn refusal(flags: u16, payload: &[u8]) -> Option<(Errno, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_but_the_kernel_can_answer() {
+        let netlink = Netlink::open_in_pod().unwrap();
+        let mut ours = SocketAddr::new(0, 0);
+        netlink.socket.get_address(&mut ours).unwrap();
+        assert_ne!(ours.port_number(), 0);
+        let other = Socket::new(NETLINK_ROUTE).unwrap();
+        let refused = other.send_to(&[0; 16], &ours, 0).unwrap_err();
+        // Without rights over the namespace it is not even tried.
+        let refusals = [Errno::CONNREFUSED, Errno::PERM].map(|errno| Some(errno.raw_os_error()));
+        assert!(refusals.contains(&refused.raw_os_error()), "{refused}");
+    }
 
     #[test]
     fn an_acknowledgement_is_no_refusal() {

@@ -138,7 +138,7 @@ impl PodWirer {
     pub(crate) fn wire(&mut self, pod: &PodWiring, netns: BorrowedFd<'_>) -> Result<Progress, DatapathError> {
         let (mut inside, watch) = self.namespace.inside(netns, || {
             let watch = pod.links().any(has_ipv6).then(Watch::open).transpose()?;
-            Ok((Netlink::open()?, watch))
+            Ok((Netlink::open_in_pod()?, watch))
         })?;
         let mut made = Vec::new();
         let mut addresses = Vec::new();
@@ -344,7 +344,7 @@ impl PodWirer {
                 }
                 let is_foreign =
                     |held: &Held| !pod.addresses().any(|(address, _)| held.net == IpNet::from(address));
-                if tables.held(inside_link.index).iter().any(is_foreign) {
+                if tables.held(inside_link.index).any(is_foreign) {
                     return Err(taken());
                 }
                 // An attempt that a crash cut short.

@@ -22,7 +22,7 @@ pub(crate) struct Tables {
     rules: BTreeMap<(u32, Selector), Vec<Rule>>,
     /// Permanent entries only.
     neighbours: BTreeMap<(u32, IpAddr), Mac>,
-    addresses: BTreeMap<u32, Vec<Held>>,
+    addresses: BTreeMap<u32, BTreeMap<IpNet, Held>>,
     names: BTreeMap<String, u32>,
 }
 
@@ -73,9 +73,7 @@ impl Tables {
         family: Family,
     ) -> Result<(), DatapathError> {
         for (link, held) in address::survey(netlink, family)? {
-            let on_link = self.addresses.entry(link).or_default();
-            on_link.retain(|other| other.net != held.net);
-            on_link.push(held);
+            self.addresses.entry(link).or_default().insert(held.net, held);
         }
         Ok(())
     }
@@ -128,12 +126,12 @@ impl Tables {
     }
 
     /// The addresses of a link.
-    pub(crate) fn held(&self, link: u32) -> &[Held] {
-        self.addresses.get(&link).map_or(&[], Vec::as_slice)
+    pub(crate) fn held(&self, link: u32) -> impl Iterator<Item = &Held> {
+        self.addresses.get(&link).into_iter().flat_map(BTreeMap::values)
     }
 
     pub(crate) fn has_address(&self, link: u32, net: IpNet) -> bool {
-        self.held(link).iter().any(|held| held.net == net)
+        self.addresses.get(&link).is_some_and(|held| held.contains_key(&net))
     }
 
     /// The MAC that a permanent entry gives an address on a link.

@@ -147,7 +147,7 @@ impl NodeWorker {
         let links: Vec<Nth<'_>> = pod.links().enumerate().map(|(index, link)| Nth { index, link }).collect();
         let mut inside = None;
         if let Some(netns) = netns {
-            let mut netlink = self.namespace.inside(netns.as_fd(), Netlink::open)?;
+            let mut netlink = self.namespace.inside(netns.as_fd(), Netlink::open_in_pod)?;
             let mut tables = Tables::default();
             tables.read_links(&mut netlink)?;
             inspection::read_pod(&mut netlink, &mut tables, &links)?;

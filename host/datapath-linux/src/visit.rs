@@ -37,8 +37,8 @@ impl Visit {
         outside: Option<&Link>,
     ) -> Result<Option<Self>, DatapathError> {
         let Some(path) = pod.netns.as_deref() else { return Ok(None) };
-        let Some(netns) = namespace.find(path) else { return Ok(None) };
-        let mut netlink = match namespace.inside(netns.as_fd(), Netlink::open) {
+        let Some(netns) = namespace.find(path)? else { return Ok(None) };
+        let mut netlink = match namespace.inside(netns.as_fd(), Netlink::open_in_pod) {
             Ok(netlink) => netlink,
             Err(DatapathError::BadNamespace { .. }) => return Ok(None),
             Err(
