@@ -4,6 +4,7 @@ moto does not do prefixes, limits, seats, exhaustion, pages and delays; those ha
 """
 
 import logging
+import random
 
 import boto3
 import botocore.exceptions
@@ -17,6 +18,8 @@ class SecondOpinion(Lab):
     def setUpClass(cls):
         super().setUpClass()
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        # moto draws addresses, and takes one again that an interface has already.
+        random.seed(1)
         server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         server.start()
         cls.addClassCleanup(server.stop)

@@ -6,6 +6,7 @@ it omits the token's lifetime, without which the AWS SDK takes no token, and eve
 
 import http.server
 import json
+import random
 import sys
 import threading
 
@@ -46,6 +47,8 @@ class Metadata(http.server.BaseHTTPRequestHandler):
 
 
 def main():
+    # moto draws addresses, and takes one again that an interface has already.
+    random.seed(1)
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
@@ -55,7 +58,7 @@ def main():
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     first, second = (
         ec2.create_subnet(VpcId=vpc, CidrBlock=cidr, AvailabilityZone=ZONE)["Subnet"]["SubnetId"]
-        for cidr in ("10.0.0.0/24", "10.0.1.0/24")
+        for cidr in ("10.0.0.0/18", "10.0.64.0/18")
     )
     ec2.create_tags(
         Resources=[second],
