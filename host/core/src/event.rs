@@ -306,8 +306,6 @@ impl Api {
 }
 
 /// What EC2 answered to a [`CloudCall`] that it granted.
-///
-/// Whoever asked takes the kind that belongs to the call, and any other, whichever it is, for no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CloudReply {
     /// To [`CloudCall::Enis`] and [`CloudCall::MetadataEnis`].

@@ -143,7 +143,15 @@ impl NodeState {
                 self.learn_eni(&cloud, creation.seat, Phase::Created, &why, now, effects);
                 self.advance_eni(&cloud.id, now, effects);
             }
-            Ok(_) => self.unresolved.push(creation),
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => self.unresolved.push(creation),
             Err(error) if leaves_open(error.kind, creation.doubt, now) => {
                 // It may exist: asked again with the same token, EC2 answers with the same ENI.
                 let lost = error.kind == CloudErrorKind::Unavailable;

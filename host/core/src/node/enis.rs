@@ -372,7 +372,15 @@ impl NodeState {
                 self.journal_eni(id, effects);
                 self.advance_eni(id, now, effects);
             }
-            Ok(_) => self.eni_call_done(id, API, Ok(()), now),
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
+                | CloudReply::Created(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => self.eni_call_done(id, API, Ok(()), now),
             // A look has found it attached meanwhile.
             Err(_) if eni.phase != Phase::Created => self.eni_call_done(id, API, Ok(()), now),
             Err(error) => {

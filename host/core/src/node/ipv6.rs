@@ -62,7 +62,16 @@ impl NodeState {
                 self.journal_eni(id, effects);
                 self.serve_waiters(now, effects);
             }
-            Ok(_) => self.unsure_of_ipv6(now),
+            Ok(
+                CloudReply::Assigned(_)
+                | CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
+                | CloudReply::Created(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Done,
+            ) => self.unsure_of_ipv6(now),
             Err(error) => {
                 if error.kind == CloudErrorKind::Unavailable {
                     self.unsure_of_ipv6(now);

@@ -166,7 +166,16 @@ impl NodeState {
                     self.identity_changed(effects);
                 }
             }
-            Ok(_) => {}
+            Ok(
+                CloudReply::VpcRanges(_)
+                | CloudReply::Enis(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
+                | CloudReply::Created(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => {}
             Err(error) => self.restraint.pushback.failed(Api::Metadata, error, now, self.next_op),
         }
     }

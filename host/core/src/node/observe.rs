@@ -135,7 +135,16 @@ impl NodeState {
         let enis = match result {
             // An instance always has its primary ENI: a view without it is not a view of this node.
             Ok(CloudReply::Enis(enis)) if enis.iter().any(|eni| eni.id == self.identity.primary_eni) => enis,
-            Ok(_) => {
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
+                | CloudReply::Created(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => {
                 self.look_again(now);
                 return;
             }
@@ -479,7 +488,15 @@ impl NodeState {
                 let (snapshot, subnets) = self.subnet_snapshot(now);
                 effects.push(Effect::AskSubnets { snapshot: Box::new(snapshot), subnets });
             }
-            Ok(_) => {}
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
+                | CloudReply::Orphans(_)
+                | CloudReply::Created(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => {}
             Err(error) => {
                 self.subnets_at = now + LOOK_EVERY;
                 self.restraint.pushback.failed(Api::DescribeSubnets, error, now, self.next_op);

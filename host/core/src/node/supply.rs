@@ -422,7 +422,15 @@ impl NodeState {
                 self.journal_eni(id, effects);
                 self.serve_waiters(now, effects);
             }
-            Ok(_) => self.observe_at = now,
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Orphans(_)
+                | CloudReply::Created(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Done,
+            ) => self.observe_at = now,
             Err(error) => match error.kind {
                 CloudErrorKind::NoFreeBlocks | CloudErrorKind::NoFreeAddresses => {
                     self.subnet_short(&subnet, amount, 0, now);

@@ -176,7 +176,15 @@ impl NodeState {
                     self.sweep.due = self.sweep.due.min(now + OWNERLESS_AFTER);
                 }
             }
-            Ok(_) => {}
+            Ok(
+                CloudReply::Enis(_)
+                | CloudReply::VpcRanges(_)
+                | CloudReply::Subnets(_)
+                | CloudReply::Created(_)
+                | CloudReply::Attached(_)
+                | CloudReply::Assigned(_)
+                | CloudReply::Done,
+            ) => {}
             Err(error) => {
                 self.sweep.due = now + AGAIN;
                 self.restraint.pushback.failed(Api::DescribeNetworkInterfaces, error, now, self.next_op);
